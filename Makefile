@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APT := apt-get -o DPkg::Lock::Timeout=300
+
+.PHONY: install demo test bench clean
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/loraloom demo --out out/demo
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/coverage report --include='*/loraloom/train/*,*/loraloom/adapters/*' --fail-under=90
+
+bench: install
+	$(BIN)/python bench/steps.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage
+
+# torch goes first and pinned: any looser wish would fetch the newest build with all of CUDA.
+$(VENV)/.packages: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(MAKE) venv-from-debian
+	$(BIN)/pip install --quiet 'torch==2.13.0'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The renderer's skia needs three system libraries that a bare Debian lacks.
+$(VENV)/.installed: $(VENV)/.packages
+	$(BIN)/python -c 'import skia' 2>/dev/null || $(MAKE) skia-libraries
+	$(BIN)/python -c 'import skia'
+	touch $@
+
+.PHONY: skia-libraries venv-from-debian
+skia-libraries:
+	@test "$$(id -u)" = 0 || { \
+	  echo "error: skia needs system libraries; as root: apt-get install libgl1 libegl1 libfontconfig1"; \
+	  exit 1; }
+	$(APT) update -qq
+	$(APT) install -y -qq libgl1 libegl1 libfontconfig1
+
+venv-from-debian:
+	@test "$$(id -u)" = 0 || { \
+	  echo "error: python's venv is missing; as root: apt-get install python3-venv"; exit 1; }
+	$(APT) update -qq
+	$(APT) install -y -qq python3-venv
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)

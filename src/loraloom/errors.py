@@ -1,0 +1,89 @@
+"""What a user can cause and put right: one class per situation."""
+
+
+class LoraloomError(Exception):
+    """Something the user can fix; the message tells what was given, expected and what to do."""
+
+
+class FolderMissing(LoraloomError):
+    """The folder named does not exist or is not a folder."""
+
+
+class FolderEmpty(LoraloomError):
+    """The folder named holds no picture."""
+
+
+class ImageUnreadable(LoraloomError):
+    """A picture is broken, too large, or of a kind that is not accepted."""
+
+
+class CaptionMissing(LoraloomError):
+    """A picture has no caption."""
+
+
+class CaptionUnreadable(LoraloomError):
+    """A caption is empty, too long, or not text."""
+
+
+class DatasetProblems(LoraloomError):
+    """Everything that is wrong with a folder of pictures, told at once."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class ConfigInvalid(LoraloomError):
+    """A setting is unknown, misspelt or out of range."""
+
+
+class BaseUnknown(LoraloomError):
+    """The base model named is neither known by name nor a folder that a family recognises."""
+
+
+class AdapterUnreadable(LoraloomError):
+    """An adapter file is missing, broken or of a kind that is not accepted."""
+
+
+class AdapterKeysUnknown(LoraloomError):
+    """An adapter names modules that the base model does not have."""
+
+
+class LossNotFinite(LoraloomError):
+    """The loss became NaN or infinite; the last good checkpoint was kept."""
+
+
+class DiskFull(LoraloomError):
+    """The disk had no room; nothing half-written was left under a final name."""
+
+
+class CheckpointUnusable(LoraloomError):
+    """No checkpoint of the run could be used, or it belongs to another run."""
+
+
+class OutputExists(LoraloomError):
+    """The place to write to already holds something that would be overwritten."""
+
+
+class PromptEmpty(LoraloomError):
+    """A picture was asked for without a prompt."""
+
+
+class NothingToTrain(LoraloomError):
+    """The settings leave no step, picture or module to train."""
+
+
+class OutputUnwritable(LoraloomError):
+    """A file could not be written: no permission, a read-only or vanished folder."""
+
+
+class AdapterNameUnknown(LoraloomError):
+    """No adapter of that name is loaded, or the name is already taken."""
+
+
+class SizeInvalid(LoraloomError):
+    """The picture size asked for does not fit the base model."""
+
+
+class SubjectUnknown(LoraloomError):
+    """No held-out subject of the starter world has that name."""
