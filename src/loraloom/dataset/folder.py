@@ -1,0 +1,173 @@
+"""A folder of pictures with captions beside them, read and checked at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loraloom.dataset import caption_file, images
+from loraloom.errors import (
+    CaptionMissing,
+    CaptionUnreadable,
+    DatasetProblems,
+    FolderEmpty,
+    FolderMissing,
+    ImageUnreadable,
+)
+
+MIN_SIDE_PX = 16
+MAX_ASPECT = 8
+# Kinds that people drop into such a folder and that are not read: named, never passed over.
+FOREIGN_SUFFIXES = frozenset(
+    (".heic", ".heif", ".svg", ".eps", ".pdf", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng",
+     ".jxl", ".zip", ".rar", ".7z", ".mp4", ".mov", ".webm")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture and its caption; sizes are those of the upright picture."""
+
+    path: Path
+    caption: str
+    sha256: str
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The pictures of one folder, sorted by file name."""
+
+    root: Path
+    items: tuple[Item, ...]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over what the pictures and captions are, whatever the files are called."""
+        content = sorted((item.sha256, item.caption) for item in self.items)
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def read_folder(root: Path) -> Dataset:
+    """Every picture in `root` (not its subfolders) with the `.txt` or `.caption` beside it.
+
+    Raises FolderMissing, FolderEmpty, or DatasetProblems with all that is wrong in one list.
+    """
+    files = _visible_files(root)
+    pictures, captions, problems = _pair_up(files)
+    if not pictures and not problems:
+        raise FolderEmpty(
+            f"{root} holds no picture; expected files such as 01.png with a caption in 01.txt"
+        )
+    items: list[Item] = []
+    for stem, picture in pictures.items():
+        try:
+            items.append(_read_item(picture, captions.get(stem)))
+        except DatasetProblems as error:
+            problems += error.problems
+    if problems:
+        raise DatasetProblems(sorted(problems))
+    return Dataset(root, tuple(items))
+
+
+def with_trigger(dataset: Dataset, trigger: str) -> tuple[Dataset, int]:
+    """`dataset` with `trigger` in every caption, and how many captions were changed.
+
+    It is put first where no caption has it. When only some have it nobody can tell what was
+    meant: raises DatasetProblems naming the others.
+    """
+    if not trigger:
+        return dataset, 0
+    word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
+    lacking = [item for item in dataset.items if not word.search(item.caption)]
+    if not lacking:
+        return dataset, 0
+    if len(lacking) < len(dataset.items):
+        raise DatasetProblems(
+            [f"{item.path.name}: the caption lacks the trigger '{trigger}' that others have; "
+             "write it into all captions or into none" for item in lacking]
+        )  # fmt: skip
+    items = tuple(replace(item, caption=f"{trigger}, {item.caption}") for item in dataset.items)
+    return replace(dataset, items=items), len(items)
+
+
+def _visible_files(root: Path) -> list[Path]:
+    if not root.exists():
+        raise FolderMissing(f"The folder {root} does not exist; check the path")
+    if not root.is_dir():
+        raise FolderMissing(f"{root} is a file; name the folder that holds the pictures")
+    try:
+        return sorted(p for p in root.iterdir() if not p.name.startswith(".") and p.is_file())
+    except OSError as error:
+        raise FolderMissing(f"The folder {root} cannot be read ({error.strerror})") from error
+
+
+def _pair_up(files: list[Path]) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+    """Pictures and captions by stem, and what cannot be paired."""
+    pictures: dict[str, list[Path]] = defaultdict(list)
+    captions: dict[str, list[Path]] = defaultdict(list)
+    problems: list[str] = []
+    for path in files:
+        suffix = path.suffix.lower()
+        # Names that some file systems hold to be the same must be the same here too.
+        stem = unicodedata.normalize("NFC", path.stem).casefold()
+        if suffix in images.SUFFIXES:
+            pictures[stem].append(path)
+        elif suffix in caption_file.SUFFIXES:
+            captions[stem].append(path)
+        elif suffix in FOREIGN_SUFFIXES:
+            problems.append(f"{path.name}: {suffix} files are not accepted; convert it to PNG")
+    for twins in [*pictures.values(), *captions.values()]:
+        if len(twins) > 1:
+            names = " and ".join(path.name for path in twins)
+            problems.append(f"{names}: share one name; keep one or rename the others")
+    for stem in captions.keys() - pictures.keys():
+        problems += [f"{path.name}: a caption without a picture" for path in captions[stem]]
+    return _firsts(pictures), _firsts(captions), problems
+
+
+def _firsts(groups: dict[str, list[Path]]) -> dict[str, Path]:
+    return {stem: paths[0] for stem, paths in groups.items()}
+
+
+def _read_item(picture: Path, caption_path: Path | None) -> Item:
+    """One item. Raises DatasetProblems with what is wrong in picture and caption alike."""
+    problems: list[str] = []
+    caption, data, size = "", b"", (0, 0)
+    try:
+        caption = _caption_of(picture, caption_path)
+    except (CaptionMissing, CaptionUnreadable) as error:
+        problems.append(str(error))
+    try:
+        data = images.read_bytes(picture)
+        size = _checked_size(images.decode_rgb(data, picture.name).size, picture.name)
+    except ImageUnreadable as error:
+        problems.append(str(error))
+    if problems:
+        raise DatasetProblems(problems)
+    return Item(picture, caption, hashlib.sha256(data).hexdigest(), *size)
+
+
+def _caption_of(picture: Path, caption_path: Path | None) -> str:
+    if caption_path is None:
+        raise CaptionMissing(
+            f"{picture.name}: has no caption; say what it shows in {picture.stem}.txt beside it"
+        )
+    return caption_file.read_caption(caption_path)
+
+
+def _checked_size(size: tuple[int, int], name: str) -> tuple[int, int]:
+    short, long = min(size), max(size)
+    if short < MIN_SIDE_PX:
+        raise ImageUnreadable(f"{name}: is {short} px on its short side; {MIN_SIDE_PX} are needed")
+    if long > MAX_ASPECT * short:
+        raise ImageUnreadable(
+            f"{name}: is {size[0]} × {size[1]} px, longer than {MAX_ASPECT}:1; crop it first"
+        )
+    return size
