@@ -1,0 +1,1 @@
+"""Adapter files: key layouts per consumer, metadata, reading, writing, checking."""

@@ -1,0 +1,199 @@
+"""Adapter files on disk: safetensors only, never a pickle."""
+
+import errno
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from loraloom.adapters import keys, peft_config
+from loraloom.adapters.keys import FoundLayout, Layout, ModuleNames
+from loraloom.adapters.state import AdapterState, each
+from loraloom.errors import AdapterUnreadable, DiskFull, OutputUnwritable
+
+_MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an adapter file says of itself."""
+
+    layout: FoundLayout
+    components: tuple[str, ...]
+    rank: int  # the most frequent one
+    alpha: float  # the most frequent one
+    modules: dict[str, int]  # component -> number of modules
+    base: str | None
+    trigger: str | None
+    dtype: str
+    size_bytes: int
+    sha256: str
+    metadata: dict[str, str]
+
+
+def write(
+    path: Path,
+    state: AdapterState,
+    layout: Layout,
+    metadata: Mapping[str, str],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write `state` to `path`, whole or not at all; the same input gives the same bytes.
+
+    Raises DiskFull when there is no room.
+    """
+    named = keys.to_kohya(state) if layout == "kohya" else keys.to_diffusers(state)
+    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in named.items()}
+    metadata = dict(metadata)
+    if layout == "diffusers":
+        metadata |= {"format": "pt", peft_config.METADATA_KEY: peft_config.for_diffusers(state)}
+    _replace(path, _serialise(tensors, metadata))
+
+
+def read(
+    path: Path, module_names: ModuleNames | None = None
+) -> tuple[AdapterState, dict[str, str]]:
+    """The adapter and the metadata of `path`; raises AdapterUnreadable with the reason.
+
+    `module_names` of the base make kohya's module paths exact where they are ambiguous.
+    """
+    header = _header(path)
+    metadata = _metadata(path, header)
+    names = tensor_names(path)
+    try:
+        keys.layout_of(names)
+        tensors = load_file(path)
+        _check_finite(tensors)
+        alphas = peft_config.alphas(path, names, metadata)
+        return keys.parse(tensors, module_names, alphas), metadata
+    except SafetensorError as e:
+        raise AdapterUnreadable(f"{path} is a broken safetensors file: {e}.") from e
+    except AdapterUnreadable as e:
+        raise AdapterUnreadable(f"{path} cannot be used: {e}") from None
+
+
+def inspect(path: Path) -> Inspection:
+    """What `path` holds; raises AdapterUnreadable like `read`."""
+    state, metadata = read(path)
+    weights = [lora for _, _, lora in each(state)]
+    return Inspection(
+        layout=keys.layout_of(tensor_names(path)),
+        components=tuple(sorted(state)),
+        rank=Counter(lora.rank for lora in weights).most_common(1)[0][0],
+        alpha=Counter(lora.alpha for lora in weights).most_common(1)[0][0],
+        modules={component: len(modules) for component, modules in sorted(state.items())},
+        base=metadata.get("ss_sd_model_name") or metadata.get("ss_base_model_version"),
+        trigger=metadata.get("loraloom.trigger") or metadata.get("modelspec.trigger_phrase"),
+        dtype=str(weights[0].down.dtype).removeprefix("torch."),
+        size_bytes=path.stat().st_size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        metadata=metadata,
+    )
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names in the file's header, without reading tensors; AdapterUnreadable if broken."""
+    return [name for name in _header(path) if name != "__metadata__"]
+
+
+def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """safetensors bytes with the metadata in a fixed order (the library's order is random)."""
+    raw = save(tensors)
+    header_end = 8 + int.from_bytes(raw[:8], "little")
+    data = raw[header_end:]
+    digest = hashlib.sha256(data).hexdigest()
+    hashes = {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
+    entries = json.loads(raw[8:header_end])
+    header = {"__metadata__": dict(sorted({**metadata, **hashes}.items())), **entries}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside, sync, rename, sync the folder: a power cut leaves the old file or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as e:
+        problem = DiskFull if e.errno in (errno.ENOSPC, errno.EDQUOT) else OutputUnwritable
+        raise problem(
+            f"{path} could not be written ({e.strerror}); it needs {len(content):,} bytes. "
+            "Free some space or choose another folder."
+        ) from e
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder to sync it
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _header(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        raise AdapterUnreadable(f"{path} is not a file. Give the path of a .safetensors file.")
+    with path.open("rb") as file:
+        start = file.read(8)
+        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise AdapterUnreadable(
+                f"{path} is a pickle (.pt, .ckpt, .bin), which can run code when opened, so it "
+                "is not read. Convert it to safetensors first."
+            )
+        size = int.from_bytes(start, "little")
+        if len(start) < 8 or size > min(_MAX_HEADER_BYTES, path.stat().st_size - 8):
+            raise AdapterUnreadable(
+                f"{path} is not a safetensors file, or was cut short: its header would be "
+                f"{size:,} bytes and the file has {path.stat().st_size:,}."
+            )
+        text = file.read(size)
+    return _parse_header(path, text)
+
+
+def _parse_header(path: Path, text: bytes) -> dict[str, object]:
+    try:
+        pairs = json.loads(text.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as e:
+        raise AdapterUnreadable(f"{path} has a broken safetensors header: {e}.") from e
+    if not isinstance(pairs, dict):
+        raise AdapterUnreadable(f"{path} has a broken safetensors header: not a table of tensors.")
+    return pairs
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
+    if twice:
+        raise ValueError(f"the key {twice[0]!r} stands in it twice")
+    return dict(pairs)
+
+
+def _metadata(path: Path, header: Mapping[str, object]) -> dict[str, str]:
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise AdapterUnreadable(f"{path} has broken metadata: it must map text to text.")
+    return metadata
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.float().isfinite().all():
+            raise AdapterUnreadable(f"tensor {name!r} holds NaN or infinite values.")
