@@ -1,0 +1,1 @@
+"""The starter world: scenes with exact captions, drawn with a pen in several styles."""
