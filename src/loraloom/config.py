@@ -1,0 +1,288 @@
+"""Every setting of a training run: the only place where one is defined.
+
+Fields without a default here get theirs from the recipe (train/recipe.py), which knows the base,
+the kind and the number of pictures.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from loraloom.errors import ConfigInvalid
+from loraloom.kinds import Kind
+
+
+class Section(BaseModel):
+    """A part of the settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """The training pictures."""
+
+    folder: Path = Field(description="folder of pictures, each with a .txt caption beside it")
+    resolution_px: int | None = Field(
+        None, ge=64, le=4096, description="side of a square of the same area; none: the base's own"
+    )
+    held_out_fraction: float = Field(
+        0.1, ge=0, le=0.5, description="share of pictures kept from training to measure overfitting"
+    )
+    caption_dropout: float = Field(
+        0.05, ge=0, le=1, description="share of draws in which the caption is left empty"
+    )
+    shuffle_tags: bool = Field(False, description="shuffle the comma-separated parts of captions")
+    keep_tags: int = Field(1, ge=0, le=100, description="leading parts that are never shuffled")
+    mirror: bool = Field(False, description="also show pictures mirrored left to right")
+
+
+class AdapterConfig(Section):
+    """The adapter that is trained."""
+
+    type: Literal["lora"] = Field("lora", description="kind of adapter")
+    rank: int = Field(ge=1, le=512, description="rank of the low-rank update")
+    alpha: float = Field(gt=0, le=1024, description="the update is scaled by alpha / rank")
+    targets: Literal["attention", "blocks", "full"] | list[str] = Field(
+        "blocks", description="a preset, or endings of module paths"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
+
+
+class TextEncoderConfig(Section):
+    """Training of the text encoder beside the denoiser."""
+
+    ratio: float = Field(
+        0.0, ge=0, le=1, description="share of the steps, from the first, that train it too"
+    )
+    learning_rate: float = Field(5e-5, gt=0, le=1, description="its own learning rate")
+
+
+class OptimiserConfig(Section):
+    """AdamW."""
+
+    name: Literal["adamw"] = Field("adamw", description="optimiser")
+    learning_rate: float = Field(gt=0, le=1, description="peak learning rate of the denoiser")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="averaging of the moments")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+
+    @model_validator(mode="after")
+    def _betas_in_range(self) -> OptimiserConfig:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("both betas must be at least 0 and less than 1")
+        return self
+
+
+class ScheduleConfig(Section):
+    """The number of steps and the learning rate along them."""
+
+    steps: int = Field(ge=1, le=1_000_000, description="optimiser steps")
+    warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises")
+    name: Literal["cosine", "constant", "linear"] = Field(
+        "cosine", description="course after the warm-up"
+    )
+
+
+class ObjectiveConfig(Section):
+    """The loss."""
+
+    min_snr_gamma: float = Field(
+        5.0, ge=0, description="caps the weight of nearly clean timesteps; 0: all weigh one"
+    )
+    noise_offset: float = Field(0.0, ge=0, le=1, description="noise per channel, for dark pictures")
+
+
+class PriorConfig(Section):
+    """Prior preservation: pictures of the class by the base itself, mixed in."""
+
+    images: int = Field(0, ge=0, le=10_000, description="number of class pictures; 0: off")
+    weight: float = Field(1.0, ge=0, le=10, description="weight of their loss")
+    share: float = Field(0.25, ge=0, le=0.9, description="their share of each batch")
+    class_prompt: str = Field(
+        "", description="one prompt for all; empty: the captions with the trigger as class words"
+    )
+    class_words: str = Field("", description="what stands for the trigger in those captions")
+    steps: int = Field(12, ge=1, le=200, description="denoising steps a class picture")
+    guidance: float = Field(5.0, ge=0, le=50, description="guidance scale of class pictures")
+
+
+class ValidationConfig(Section):
+    """Loss with fixed noise while training."""
+
+    every_steps: int = Field(ge=0, description="0: never")
+    timesteps: tuple[float, ...] = Field(
+        (0.1, 0.3, 0.5, 0.7, 0.9), min_length=1, description="fractions of the way to noise"
+    )
+    draws: int = Field(1, ge=1, le=64, description="noise draws a timestep")
+    subset: int = Field(4, ge=1, le=1000, description="training pictures that are measured too")
+
+    @model_validator(mode="after")
+    def _fractions(self) -> ValidationConfig:
+        if not all(0 <= t <= 1 for t in self.timesteps):
+            raise ValueError("each of the timesteps must be from 0 to 1")
+        return self
+
+
+class SamplesConfig(Section):
+    """Pictures of fixed prompts while training."""
+
+    prompts: tuple[str, ...] = Field((), description="one picture each")
+    every_steps: int = Field(0, ge=0, description="0: never")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the first prompt, then one more each")
+    guidance: float = Field(5.0, ge=0, le=50, description="guidance scale")
+    steps: int = Field(20, ge=1, le=200, description="denoising steps")
+
+
+class CheckpointConfig(Section):
+    """What a run can resume from."""
+
+    every_steps: int = Field(100, ge=1, description="steps between checkpoints")
+    keep: int = Field(2, ge=1, le=100, description="checkpoints kept")
+
+
+class TrainConfig(Section):
+    """A complete training run; read it from TOML with `read_toml`, complete it with the recipe."""
+
+    base: str = Field("starter", description="name or folder of the base model")
+    kind: Kind = Field(description="what the adapter learns")
+    trigger: str = Field("", max_length=100, description="words that call what was learnt")
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything random in the run")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the frozen base; the adapter is always trained in float32"
+    )
+    clip_skip: int = Field(0, ge=0, le=10, description="last text encoder layers left out")
+    batch_size: int = Field(ge=1, le=1024, description="pictures that are denoised together")
+    accumulation: int = Field(1, ge=1, le=1024, description="batches an optimiser step")
+    data: DataConfig
+    adapter: AdapterConfig
+    text_encoder: TextEncoderConfig = TextEncoderConfig.model_construct()
+    optimiser: OptimiserConfig
+    schedule: ScheduleConfig
+    objective: ObjectiveConfig = ObjectiveConfig.model_construct()
+    prior: PriorConfig = PriorConfig.model_construct()
+    validation: ValidationConfig
+    samples: SamplesConfig = SamplesConfig.model_construct()
+    checkpoint: CheckpointConfig = CheckpointConfig.model_construct()
+
+    @property
+    def effective_learning_rate(self) -> float:
+        """Learning rate x alpha / rank: what compares across trainers."""
+        return self.optimiser.learning_rate * self.adapter.alpha / self.adapter.rank
+
+
+Tree = dict[str, Any]
+"""Settings as TOML gives them: tables of tables and values, checked when they become a config."""
+
+
+def validate(tree: Mapping[str, Any]) -> TrainConfig:
+    """A complete config, or ConfigInvalid with each wrong key, its value and what is right."""
+    refuse_unknown(tree)
+    try:
+        return TrainConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigInvalid("\n".join(_sentences(error))) from None
+
+
+def refuse_unknown(tree: Mapping[str, Any]) -> None:
+    """Raise ConfigInvalid for keys that are no setting, with the nearest valid one."""
+    known = dict(_paths(TrainConfig))
+    problems = []
+    for key in _flat_keys(tree):
+        if key not in known:
+            near = _nearest(key, known)
+            hint = f" Did you mean {near}?" if near else ""
+            problems.append(f"There is no setting {key}.{hint}")
+    if problems:
+        raise ConfigInvalid("\n".join(problems))
+
+
+def read_toml(path: Path) -> Tree:
+    """The settings in a file, not yet complete. Raises ConfigInvalid."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigInvalid(f"The settings {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigInvalid(f"The settings {path} are not valid TOML: {error}.") from error
+
+
+def parse_assignment(text: str) -> Tree:
+    """`a.b=v` -> {"a": {"b": v}}; v is a TOML value, or else a plain string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigInvalid(f"--set expects name=value, such as adapter.rank=8, and got {text!r}.")
+    try:
+        parsed: Any = tomllib.loads(f"v = {value.strip()}")["v"]
+    except ValueError:
+        parsed = value.strip()
+    for name in reversed(key.strip().split(".")):
+        parsed = {name: parsed}
+    return dict(parsed)
+
+
+def merge(*trees: Mapping[str, Any]) -> Tree:
+    """Tables joined key by key; the later one wins."""
+    merged: Tree = {}
+    for tree in trees:
+        for key, value in tree.items():
+            old = merged.get(key)
+            both = isinstance(old, Mapping) and isinstance(value, Mapping)
+            merged[key] = merge(old, value) if both and old is not None else value
+    return merged
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The config as a TOML file that `read_toml` and `validate` turn into the same config."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
+    lines = [_toml_line(key, value) for key, value in tree.items() if key not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(_toml_line(key, value) for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_line(key: str, value: object) -> str:
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+
+
+def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted name and help of every setting, tables included."""
+    for name, field in section.model_fields.items():
+        yield prefix + name, field.description or ""
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _paths(field.annotation, f"{prefix}{name}.")
+
+
+def _flat_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _nearest(key: str, known: Mapping[str, str]) -> str | None:
+    """By the whole dotted name, else by its last word ("rank" is adapter.rank)."""
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    if close:
+        return close[0]
+    leaves = {path.rpartition(".")[2]: path for path in known}
+    close = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1, cutoff=0.6)
+    return leaves[close[0]] if close else None
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for detail in error.errors():
+        key = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "missing":
+            yield f"The setting {key} is missing."
+        else:
+            reason = detail["msg"].removeprefix("Value error, ")
+            yield f"{key} = {detail['input']!r} is not possible: {reason}."

@@ -1,0 +1,46 @@
+"""The families: one module each, found by looking, so that adding one edits nothing here."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from loraloom.errors import BaseUnknown
+from loraloom.families.base import Family, FamilyInfo, read_model_index
+from loraloom.settings import resolve_base
+
+
+@cache
+def _all() -> dict[str, Family]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [import_module(f"{__name__}.{name}") for name in names if name != "base"]
+    families: list[Family] = [module.FAMILY for module in modules]
+    return {family.info.id: family for family in families}
+
+
+def get(family_id: str) -> Family:
+    """The family with this id. Raises BaseUnknown."""
+    try:
+        return _all()[family_id]
+    except KeyError:
+        known = ", ".join(_all())
+        raise BaseUnknown(f"There is no family {family_id!r}. Known: {known}.") from None
+
+
+def all_infos() -> list[FamilyInfo]:
+    """What is known of each family; imports no torch."""
+    return [family.info for family in _all().values()]
+
+
+def detect(source: str | Path) -> Family:
+    """The family of a base given by name or folder. Raises BaseUnknown."""
+    base = resolve_base(source)
+    index = read_model_index(base)
+    for family in _all().values():
+        if family.matches(index):
+            return family
+    titles = ", ".join(info.title for info in all_infos())
+    kind = index.get("_class_name", "an unknown kind of model")
+    raise BaseUnknown(f"{base} holds {kind}, which no family covers yet. Covered: {titles}.")

@@ -1,0 +1,62 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loraloom.errors import DiskFull, OutputUnwritable
+
+
+@contextmanager
+def telling_failures(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into DiskFull or OutputUnwritable that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"The disk is full: {path} could not be written. Free some space, then go on; a "
+                "run goes on with --resume."
+            ) from error
+        raise OutputUnwritable(
+            f"{path} could not be written ({error.strerror}). Choose a folder that you may write."
+        ) from error
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write beside, sync, rename, sync the folder; `durable=False` leaves the syncs out."""
+    beside = path.with_name(f".{path.name}.tmp")
+    with telling_failures(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_synced(beside, content, durable=durable)
+            beside.replace(path)
+            if durable:
+                sync_folder(path.parent)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+def write_synced(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write and flush to the disk, under the final name."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,46 @@
+"""The kinds of things that an adapter can learn, with the numbers that belong to each."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What the adapter learns."""
+
+    CHARACTER = "character"
+    STYLE = "style"
+    OBJECT = "object"
+    CONCEPT = "concept"
+    SCENE = "scene"
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """Set sizes in pictures, and how a base's own pictures are mixed in."""
+
+    title: str
+    minimum: int
+    recommended_from: int
+    recommended_to: int
+    maximum: int
+    class_words: str
+    """What a base calls such a thing, where the trigger does not say."""
+    prior_per_image: int
+    """Class pictures per training picture; 0 switches prior preservation off."""
+
+
+@cache
+def info(kind: Kind) -> KindInfo:
+    """The numbers of one kind, from data/kinds.toml."""
+    return KindInfo(**read_data("kinds")[kind.value])
+
+
+def read_data(name: str) -> dict[str, Any]:
+    """One of the package's own TOML files."""
+    return tomllib.loads((files("loraloom") / "data" / f"{name}.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests import tiny
+
+from loraloom import families, settings
+from loraloom.errors import BaseUnknown
+from loraloom.families.base import Condition
+
+FAMILY = families.get("sd15")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_base(tmp_path_factory.mktemp("base"))
+
+
+def test_infos_need_no_torch() -> None:
+    code = (
+        "import sys; from loraloom import families; print(families.all_infos()[0].id);"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("sd15", "")
+
+
+def test_detect_and_profile(base: Path) -> None:
+    assert families.detect(base) is FAMILY
+    profile = FAMILY.profile(base)
+    assert (profile.native_px, profile.size_multiple_px, profile.title) == (32, 16, "Tiny")
+
+
+def test_unknown_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORALOOM_HOME", str(tmp_path))
+    with pytest.raises(BaseUnknown, match=r"Did you mean 'starter'"):
+        families.detect("startr")
+    with pytest.raises(BaseUnknown, match=r"no model_index.json"):
+        families.detect(tmp_path)
+    folder = tmp_path / "bases" / "other"
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    assert settings.resolve_base("other") == folder
+    with pytest.raises(BaseUnknown, match=r"FluxPipeline, which no family covers"):
+        families.detect("other")
+    (folder / "model_index.json").write_text("{")
+    with pytest.raises(BaseUnknown, match=r"cannot be read"):
+        families.detect("other")
+    with pytest.raises(BaseUnknown, match=r"Known: sd15"):
+        families.get("sd99")
+
+
+def test_broken_weights_are_one_sentence(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(BaseUnknown, match=r"cannot be loaded"):
+        FAMILY.load(tmp_path, only=("denoiser",))
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler/scheduler_config.json").write_text('{"_class_name": "Popen"}')
+    with pytest.raises(BaseUnknown, match=r"names no scheduler"):
+        FAMILY.load(tmp_path, only=("scheduler",))
+
+
+def test_caption_of_one_chunk_equals_the_pipeline(base: Path) -> None:
+    parts = FAMILY.load(base)
+    pipe = FAMILY.pipeline(parts)
+    with torch.no_grad():
+        own = FAMILY.encode_text(parts, ["zk, a hat"])[0]
+        wanted, _ = pipe.encode_prompt("zk, a hat", "cpu", 1, False)
+    torch.testing.assert_close(own.tensors["context"], wanted[0])
+
+
+def test_clip_skip_leaves_out_last_layers(base: Path) -> None:
+    parts = FAMILY.load(base, only=("text_encoder", "tokenizer"))
+    with torch.no_grad():
+        own = FAMILY.encode_text(parts, ["zk, a hat"], clip_skip=1)[0]
+        del parts.text_encoder.encoder.layers[-1]
+        wanted = FAMILY.encode_text(parts, ["zk, a hat"])[0]
+    torch.testing.assert_close(own.tensors["context"], wanted.tensors["context"])
+
+
+def test_long_captions_take_more_chunks(base: Path) -> None:
+    parts = FAMILY.load(base, only=("text_encoder", "tokenizer"))
+    with torch.no_grad():
+        short, long, empty = FAMILY.encode_text(parts, ["a", "ab " * 60, ""])
+        alone = FAMILY.encode_text(parts, ["ab " * 37 + "a"])[0]
+    assert [len(c.tensors["context"]) for c in (short, long, empty)] == [77, 154, 77]
+    # CLIP is causal: start and 74 shared tokens, then "a" differs within and at the end of a word.
+    torch.testing.assert_close(long.tensors["context"][:75], alone.tensors["context"][:75])
+
+
+def test_batching_changes_no_prediction(base: Path) -> None:
+    parts = FAMILY.load(base)
+    with torch.no_grad():
+        conditions = FAMILY.encode_text(parts, ["a", "ab " * 60])
+        x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        t = torch.tensor([0.1, 0.7])
+        together = FAMILY.predict(parts.denoiser, x, t, FAMILY.collate(conditions))
+        apart = [
+            FAMILY.predict(parts.denoiser, x[i : i + 1], t[i : i + 1], FAMILY.collate([c]))
+            for i, c in enumerate(conditions)
+        ]
+    torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=1e-4)
+
+
+def test_collate_masks_only_where_lengths_differ() -> None:
+    one, two = (Condition({"context": torch.ones(n, 2)}) for n in (2, 3))
+    assert "mask" not in FAMILY.collate([one, one])
+    assert FAMILY.collate([one, two])["mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_t_maps_to_every_timestep() -> None:
+    seen: list[torch.Tensor] = []
+
+    def denoiser(x: torch.Tensor, t: torch.Tensor, **_: object) -> tuple[torch.Tensor]:
+        seen.append(t)
+        return (x,)
+
+    t = torch.arange(1000) / 999
+    FAMILY.predict(denoiser, torch.zeros(1000, 1), t, {"context": torch.zeros(1)})
+    assert torch.equal(seen[0], torch.arange(1000))
+
+
+def test_latents_are_scaled_and_come_back(base: Path) -> None:
+    vae = FAMILY.load(base, only=("vae",)).vae
+    form = FAMILY.latent_format(vae)
+    assert (form.channels, form.factor, form.scale) == (4, 4, 0.5)
+    pixels = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        mean, std = FAMILY.encode_image(vae, pixels)
+        posterior = vae.encode(pixels).latent_dist
+        torch.testing.assert_close(mean, posterior.mean * 0.5)
+        torch.testing.assert_close(std, posterior.std * 0.5)
+        assert FAMILY.decode(vae, mean).shape == pixels.shape
