@@ -1,9 +1,7 @@
 """Adapter files on disk: safetensors only, never a pickle."""
 
-import errno
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from torch import Tensor
 from loraloom.adapters import keys, peft_config
 from loraloom.adapters.keys import FoundLayout, Layout, ModuleNames
 from loraloom.adapters.state import AdapterState, each
-from loraloom.errors import AdapterUnreadable, DiskFull, OutputUnwritable
+from loraloom.errors import AdapterUnreadable
+from loraloom.files import write_atomic
 
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
@@ -48,14 +47,14 @@ def write(
 ) -> None:
     """Write `state` to `path`, whole or not at all; the same input gives the same bytes.
 
-    Raises DiskFull when there is no room.
+    Raises DiskFull when there is no room, OutputUnwritable otherwise.
     """
     named = keys.to_kohya(state) if layout == "kohya" else keys.to_diffusers(state)
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in named.items()}
     metadata = dict(metadata)
     if layout == "diffusers":
         metadata |= {"format": "pt", peft_config.METADATA_KEY: peft_config.for_diffusers(state)}
-    _replace(path, _serialise(tensors, metadata))
+    write_atomic(path, _serialise(tensors, metadata))
 
 
 def read(
@@ -116,37 +115,6 @@ def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, sync, rename, sync the folder: a power cut leaves the old file or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as e:
-        problem = DiskFull if e.errno in (errno.ENOSPC, errno.EDQUOT) else OutputUnwritable
-        raise problem(
-            f"{path} could not be written ({e.strerror}); it needs {len(content):,} bytes. "
-            "Free some space or choose another folder."
-        ) from e
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder to sync it
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _header(path: Path) -> dict[str, object]:

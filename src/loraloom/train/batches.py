@@ -1,0 +1,134 @@
+"""What is trained on, and which of it each batch holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from loraloom.config import DataConfig
+from loraloom.dataset.buckets import Crop, choose_bucket, plan_crop
+from loraloom.dataset.folder import Item
+from loraloom.families.base import BaseProfile
+from loraloom.train.streams import shuffled, stream, uniform
+
+SHUFFLES_PER_CAPTION = 16
+"""Orders of a caption's tags that are used: few enough to be encoded once, before training."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture as it is trained on."""
+
+    path: Path
+    sha256: str
+    caption: str
+    crop: Crop
+    weight: float = 1.0
+    prior: bool = False
+
+    @property
+    def key(self) -> str:
+        """What the picture and its caption are, wherever they stand."""
+        return hashlib.sha256(f"{self.sha256}\0{self.caption}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One example as a step sees it; `generator` goes on to draw its noise."""
+
+    example: Example
+    caption: str
+    mirrored: bool
+    generator: torch.Generator
+
+
+def examples_of(
+    items: Sequence[Item], data: DataConfig, profile: BaseProfile
+) -> tuple[Example, ...]:
+    """Each item with the crop that fits it to a size the base can train on."""
+    return tuple(
+        Example(item.path, item.sha256, item.caption, _crop(item, data, profile)) for item in items
+    )
+
+
+def split(
+    examples: Sequence[Example], fraction: float, seed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """(training, held out): a share chosen by content, at least one of five or more."""
+    count = round(len(examples) * fraction)
+    if fraction > 0 and len(examples) >= 5:
+        count = max(count, 1)
+    order = sorted(examples, key=lambda e: hashlib.sha256(f"{seed}{e.key}".encode()).digest())
+    held_out = set(order[:count])
+    return tuple(e for e in examples if e not in held_out), tuple(order[:count])
+
+
+def plan(
+    examples: Sequence[Example], batch_size: int, count: int, share: float, seed: int
+) -> list[tuple[Example, ...]]:
+    """`count` batches of one bucket each; every example comes equally often.
+
+    `share` of the places go to prior examples, spread evenly, where the bucket has any.
+    """
+    own = [example for example in examples if not example.prior]
+    buckets = _endless([e.crop.bucket for e in own], stream(seed, "buckets"))
+    queues: dict[tuple[object, bool], Iterator[Example]] = {}
+    for bucket in {e.crop.bucket for e in own}:
+        for prior in (False, True):
+            members = [e for e in examples if e.crop.bucket == bucket and e.prior == prior]
+            if members:
+                generator = stream(seed, "order", bucket, prior)
+                queues[bucket, prior] = _endless(members, generator)
+    batches = []
+    for number in range(count):
+        bucket = next(buckets)
+        first, last = number * batch_size, (number + 1) * batch_size
+        priors = int(last * share) - int(first * share) if (bucket, True) in queues else 0
+        batches.append(tuple(next(queues[bucket, place < priors]) for place in range(batch_size)))
+    return batches
+
+
+def pick(example: Example, data: DataConfig, seed: int, step: int, place: int) -> Pick:
+    """The example's caption and mirroring at one place of one step."""
+    generator = stream(seed, "pick", step, place, example.key)
+    dropped = uniform(generator) < data.caption_dropout
+    mirrored = uniform(generator) < 0.5 and data.mirror
+    variants = caption_variants(example, data, seed)
+    chosen = variants[int(uniform(generator) * len(variants))]
+    return Pick(example, "" if dropped else chosen, mirrored, generator)
+
+
+def caption_variants(example: Example, data: DataConfig, seed: int) -> tuple[str, ...]:
+    """The caption, or a fixed few of its shuffled orders, the first `keep_tags` in place."""
+    tags = [tag.strip() for tag in example.caption.split(",")]
+    kept, loose = tags[: data.keep_tags], tags[data.keep_tags :]
+    if not data.shuffle_tags or len(loose) < 2:
+        return (example.caption,)
+    orders = (
+        shuffled(loose, stream(seed, "tags", example.key, number))
+        for number in range(SHUFFLES_PER_CAPTION)
+    )
+    return tuple(", ".join([*kept, *order]) for order in orders)
+
+
+def _crop(item: Item, data: DataConfig, profile: BaseProfile) -> Crop:
+    bucket = choose_bucket(
+        item.width_px,
+        item.height_px,
+        resolution_px=data.resolution_px or profile.native_px,
+        multiple=profile.size_multiple_px,
+        max_aspect=profile.max_aspect,
+    )
+    return plan_crop(item.width_px, item.height_px, bucket)
+
+
+def _endless(values: list[T], generator: torch.Generator) -> Iterator[T]:
+    while True:
+        yield from shuffled(values, generator)

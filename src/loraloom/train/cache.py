@@ -1,0 +1,138 @@
+"""Latents and text conditions, encoded once and found again by what they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from loraloom.dataset.buckets import apply_crop
+from loraloom.dataset.images import open_rgb
+from loraloom.families.base import Condition, Family, Parts
+from loraloom.files import write_atomic
+from loraloom.train.batches import Example
+from loraloom.train.events import Stage
+
+MEMORY_LIMIT_BYTES = 1 << 30
+
+
+class TensorCache:
+    """Named tensors by key, in a folder; kept in memory too up to `memory_bytes`."""
+
+    def __init__(self, folder: Path, memory_bytes: int = MEMORY_LIMIT_BYTES) -> None:
+        self._folder = folder
+        self._room = memory_bytes
+        self._memory: dict[str, dict[str, Tensor]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return self.get(key) is not None
+
+    def __getitem__(self, key: str) -> dict[str, Tensor]:
+        tensors = self.get(key)
+        assert tensors is not None, "the cache is filled before training"
+        return tensors
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """The tensors, or None where there are none or their file is broken."""
+        if key in self._memory:
+            return self._memory[key]
+        try:
+            tensors = load((self._folder / f"{key}.safetensors").read_bytes())
+        except (OSError, SafetensorError):
+            return None
+        self._remember(key, tensors)
+        return tensors
+
+    def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Store copies on the CPU."""
+        copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomic(self._folder / f"{key}.safetensors", save(copies), durable=False)
+        self._remember(key, copies)
+
+    def _remember(self, key: str, tensors: dict[str, Tensor]) -> None:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if size <= self._room:
+            self._room -= size
+            self._memory[key] = tensors
+
+
+def latent_key(vae_id: str, example: Example, mirrored: bool) -> str:
+    """The VAE, the picture, its crop and mirroring; never its place in a list."""
+    return _key("latent", vae_id, example.sha256, asdict(example.crop), mirrored)
+
+
+def text_key(encoder_id: str, clip_skip: int, caption: str) -> str:
+    """The text encoder with its tokenizer, and the caption."""
+    return _key("text", encoder_id, clip_skip, caption)
+
+
+def fill_latents(
+    cache: TensorCache, family: Family, vae: Any, wanted: Mapping[str, tuple[Example, bool]]
+) -> Iterator[Stage]:
+    """Mean and std of each picture's latents (C, h, w); `wanted`: key -> example, mirrored.
+
+    One at a time, so that a latent never depends on what it was encoded with.
+    """
+
+    def encode(key: str) -> dict[str, Tensor]:
+        example, mirrored = wanted[key]
+        pixels = load_pixels(example, mirrored).unsqueeze(0).to(vae.device)
+        mean, std = family.encode_image(vae, pixels)
+        return {"mean": mean[0].float(), "std": std[0].float()}
+
+    yield from _fill(cache, "latents", wanted, encode)
+
+
+def fill_texts(
+    cache: TensorCache, family: Family, parts: Parts, clip_skip: int, wanted: Mapping[str, str]
+) -> Iterator[Stage]:
+    """The condition of each caption; `wanted`: key -> caption."""
+
+    def encode(key: str) -> dict[str, Tensor]:
+        condition = family.encode_text(parts, [wanted[key]], clip_skip=clip_skip)[0]
+        return {name: tensor.float() for name, tensor in condition.tensors.items()}
+
+    yield from _fill(cache, "captions", wanted, encode)
+
+
+def condition(cache: TensorCache, key: str) -> Condition:
+    """A cached text condition."""
+    return Condition(cache[key])
+
+
+def load_pixels(example: Example, mirrored: bool) -> Tensor:
+    """The cropped picture as (3, H, W) in [-1, 1]."""
+    image: Image.Image = apply_crop(open_rgb(example.path), example.crop)
+    if mirrored:
+        image = ImageOps.mirror(image)
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32))
+    return pixels.permute(2, 0, 1) / 127.5 - 1
+
+
+def _fill(
+    cache: TensorCache,
+    name: str,
+    keys: Iterable[str],
+    encode: Callable[[str], dict[str, Tensor]],
+) -> Iterator[Stage]:
+    missing = [key for key in keys if key not in cache]
+    for done, key in enumerate(missing):
+        yield Stage(name, done, len(missing))
+        with torch.no_grad():
+            tensors = encode(key)
+        cache.put(key, tensors)
+    yield Stage(name, len(missing), len(missing))
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,97 @@
+"""What a training run tells whoever runs it: frozen values, one line of JSON each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    def to_json(self) -> str:
+        """One line: `{"event": "step", ...}`; paths as text."""
+        name = type(self).__name__.lower()
+        return json.dumps({"event": name, **dataclasses.asdict(self)}, default=str)
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """Everything is loaded; `first_step` is above 1 after a resume."""
+
+    steps: int
+    first_step: int
+    items: int
+    held_out: int
+    prior_images: int
+    trainable: int
+    """Number of trained weights."""
+    precision: str
+    device: str
+    effective_learning_rate: float
+    """Learning rate x alpha / rank: what compares across trainers."""
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """Progress of the work before the first step: "latents", "captions", "prior"."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One optimiser step; `loss` is the weighted mean over its pictures."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Validated(Event):
+    """Mean squared error with fixed noise; gap = held-out minus training, None without held-out."""
+
+    step: int
+    train_loss: float
+    held_out_loss: float | None
+    gap: float | None
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """Pictures of the fixed prompts, in their order."""
+
+    step: int
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A checkpoint from which the run can go on."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    """Something that the user should know; the run goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The run is done; `adapter` is the file of the best step."""
+
+    step: int
+    best_step: int
+    adapter: Path
+    seconds: float

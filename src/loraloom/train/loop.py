@@ -1,0 +1,250 @@
+"""The training loop, top to bottom, as a stream of events.
+
+pictures -> class pictures -> cache of latents and text conditions -> adapter in the base ->
+steps with validation, samples and checkpoints -> the adapter of the best step.
+Everything random is a function of (seed, step, picture), so a resumed run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from loraloom.config import TrainConfig
+from loraloom.errors import LossNotFinite
+from loraloom.families.base import Condition
+from loraloom.train import batches, cache, lora, model, objective, outcome, prior, validation
+from loraloom.train.batches import Example
+from loraloom.train.cache import TensorCache
+from loraloom.train.checkpoint import Checkpoint, load_latest, save_checkpoint
+from loraloom.train.events import Event, Finished, Saved, Stage, Started, Step, Warned
+from loraloom.train.model import Model
+from loraloom.train.optimiser import set_learning_rate
+from loraloom.train.precision import autocast, name_of
+from loraloom.train.record import RunRecord
+from loraloom.train.samples import sample
+from loraloom.train.setup import Setup, prepare
+from loraloom.train.stop import StopRequest, TrainingStopped
+from loraloom.train.streams import stream, uniform
+
+
+def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Iterator[Event]:
+    """Train into the folder `out`, which gets adapter.safetensors, adapters/, checkpoints/,
+    samples/, config.toml, run.json and events.jsonl.
+
+    With `resume`, go on from the last whole checkpoint of the same run. Ctrl-C or SIGTERM saves
+    after the step at hand and raises TrainingStopped. Raises OutputExists, CheckpointUnusable,
+    LossNotFinite, DiskFull, and what is wrong with the pictures, the settings or the base.
+    """
+    record = RunRecord(out)
+    over = record.finished(resume=resume)
+    if over is not None:
+        yield over
+        return
+    setup = prepare(config, out)
+    record.begin(config, setup.facts)
+    with StopRequest() as stop, record.events() as log:
+        for event in _train(setup, stop):
+            if isinstance(event, Finished):
+                record.finish(event)
+            log.append(event)
+            yield event
+
+
+def _train(setup: Setup, stop: StopRequest) -> Iterator[Event]:
+    config, out = setup.config, setup.out
+    yield from setup.warnings
+    tensors = TensorCache(out / "cache")
+    for stage in _prepare_inputs(setup, tensors):
+        yield stage
+        stop.check()
+    examples = (*setup.examples, *prior.examples_of(config, setup.examples, out / "prior"))
+    live = model.load(setup, tensors)
+    checkpoint, broken = load_latest(out / "checkpoints")
+    for path in broken:
+        yield Warned(f"A checkpoint was broken and moved aside to {path}; the one before is used.")
+    held_out: dict[int, float] = {}
+    done, seconds_before = 0, 0.0
+    if checkpoint is not None:
+        live.restore(checkpoint.tensors)
+        done, seconds_before = checkpoint.step, checkpoint.state["seconds"]
+        held_out = {int(step): loss for step, loss in checkpoint.state["held_out"].items()}
+    yield _started(setup, live, done + 1)
+
+    steps, every = config.schedule.steps, config.accumulation
+    plan = batches.plan(examples, config.batch_size, steps * every, config.prior.share, config.seed)
+    ruler = _ruler(setup, live, tensors)
+    weights = list(live.trained.values())
+    begun = time.monotonic()
+    for step in range(done + 1, steps + 1):
+        step_begun = time.monotonic()
+        learning_rate = set_learning_rate(live.optimiser, config.schedule, step)
+        loss = 0.0
+        for number in range(every):
+            batch = plan[(step - 1) * every + number]
+            share = _batch_loss(setup, live, tensors, batch, step, number) / every
+            share.backward()
+            loss += float(share.detach())
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, config.optimiser.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise LossNotFinite(_not_finite(step, out))
+        live.optimiser.step()
+        live.optimiser.zero_grad(set_to_none=True)
+        yield Step(step, loss, learning_rate, time.monotonic() - step_begun)
+
+        last = step == steps
+        if _due(step, config.validation.every_steps, last):
+            with autocast(setup.device, setup.dtype):
+                train_loss = ruler.measure(
+                    live.parts.denoiser, setup.examples[: config.validation.subset]
+                )
+                held_out_loss = ruler.measure(live.parts.denoiser, setup.held_out)
+            assert train_loss is not None
+            yield validation.validated(step, train_loss, held_out_loss)
+            if held_out_loss is not None:
+                held_out[step] = held_out_loss
+                if validation.overfits(held_out):
+                    yield Warned(f"Overfitting: held-out loss rose at step {step}.")
+            outcome.write_step(setup, live, step)
+        if config.samples.prompts and _due(step, config.samples.every_steps, last):
+            yield sample(
+                config.samples, setup.family, setup.base, setup.profile, live.parts,
+                out / "samples", step,
+            )  # fmt: skip
+        if step % config.checkpoint.every_steps == 0 or last or stop.asked:
+            seconds = seconds_before + time.monotonic() - begun
+            state = {"held_out": held_out, "seconds": seconds}
+            path = save_checkpoint(
+                out / "checkpoints",
+                Checkpoint(step, live.tensors(), state),
+                keep=config.checkpoint.keep,
+            )
+            yield Saved(step, path)
+        if stop.asked and not last:
+            raise TrainingStopped(f"Stopped after step {step}; go on with --resume.")
+
+    if not outcome.step_file(out, steps).exists():
+        outcome.write_step(setup, live, steps)
+    best = validation.best_step(held_out, steps)
+    adapter = outcome.write_final(setup, live, best)
+    yield Finished(steps, best, adapter, seconds_before + time.monotonic() - begun)
+
+
+def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage]:
+    """Class pictures, latents and text conditions; what encodes them is freed at the end."""
+    config, family = setup.config, setup.family
+    folder = setup.out / "prior"
+    yield from prior.generate(
+        config, family, setup.base, setup.examples, folder,
+        device=setup.device, dtype=setup.dtype,
+    )  # fmt: skip
+    class_examples = prior.examples_of(config, setup.examples, folder)
+    everything = (*setup.examples, *setup.held_out, *class_examples)
+    latents = setup.wanted_latents(everything)
+    captions = {} if setup.text_encoder_steps else setup.wanted_captions(everything)
+    if all(key in tensors for key in (*latents, *captions)):
+        return
+    parts = family.load(setup.base, only=("vae", "text_encoder", "tokenizer"), device=setup.device)
+    yield from cache.fill_latents(tensors, family, parts.vae, latents)
+    yield from cache.fill_texts(tensors, family, parts, config.clip_skip, captions)
+
+
+def _batch_loss(
+    setup: Setup,
+    live: Model,
+    tensors: TensorCache,
+    batch: Sequence[Example],
+    step: int,
+    number: int,
+) -> Tensor:
+    """The weighted loss of one batch: a scalar with a graph behind it."""
+    config, schedule = setup.config, live.schedule
+    places = range(number * len(batch), (number + 1) * len(batch))
+    picks = [
+        batches.pick(example, config.data, config.seed, step, place)
+        for example, place in zip(batch, places, strict=True)
+    ]
+    latents, noises = [], []
+    for pick in picks:
+        latent = tensors[setup.latent_key(pick.example, pick.mirrored)]
+        mean, std = latent["mean"], latent["std"]
+        latents.append(mean + std * torch.randn(mean.shape, generator=pick.generator))
+        noise = torch.randn(mean.shape, generator=pick.generator)
+        strength = config.objective.noise_offset
+        noises.append(objective.offset_noise(noise, pick.generator, strength))
+    x0 = torch.stack(latents).to(setup.device)  # (B, C, h, w)
+    noise = torch.stack(noises).to(setup.device)
+    start = uniform(stream(config.seed, "timesteps", step, number))
+    index = objective.timestep_indices(start, len(batch), schedule.length).to(setup.device)
+    x_t = objective.add_noise(schedule, x0, noise, index).to(setup.dtype)
+    weight = objective.min_snr_weight(schedule, index, config.objective.min_snr_gamma)
+    weight = weight * torch.tensor([e.weight for e in batch], device=setup.device)
+
+    trained = step <= setup.text_encoder_steps
+    generator = stream(config.seed, "dropout", step, number)
+    with (
+        autocast(setup.device, setup.dtype),
+        lora.dropout(live.parts.denoiser, config.adapter.dropout, generator),
+    ):
+        conditions = live.texts([pick.caption for pick in picks], trained=trained)
+        condition = {
+            name: tensor.to(setup.device, setup.dtype)
+            for name, tensor in setup.family.collate(conditions).items()
+        }
+        predicted = setup.family.predict(
+            live.parts.denoiser, x_t, objective.canonical_t(schedule, index), condition
+        )
+    wanted = objective.target(schedule, x0, noise, index)
+    return (weight * objective.squared_error(predicted, wanted)).mean()
+
+
+def _ruler(setup: Setup, live: Model, tensors: TensorCache) -> validation.Ruler:
+    """Measures the live model on unmirrored mean latents and whole captions."""
+
+    def latent(example: Example) -> Tensor:
+        return tensors[setup.latent_key(example, False)]["mean"].to(setup.device)
+
+    def condition(example: Example) -> Condition:
+        return live.texts([example.caption], trained=False)[0]
+
+    return validation.Ruler(
+        setup.config.validation,
+        setup.family,
+        live.schedule,
+        setup.config.seed,
+        latent,
+        condition,
+        setup.dtype,
+    )
+
+
+def _started(setup: Setup, live: Model, first_step: int) -> Started:
+    return Started(
+        steps=setup.config.schedule.steps,
+        first_step=first_step,
+        items=len(setup.examples),
+        held_out=len(setup.held_out),
+        prior_images=setup.config.prior.images,
+        trainable=sum(weight.numel() for weight in live.trained.values()),
+        precision=name_of(setup.dtype),
+        device=setup.device,
+        effective_learning_rate=setup.config.effective_learning_rate,
+    )
+
+
+def _due(step: int, every: int, last: bool) -> bool:
+    return every > 0 and (step % every == 0 or last)
+
+
+def _not_finite(step: int, out: Path) -> str:
+    kept, _ = load_latest(out / "checkpoints")
+    saved = f"The checkpoint of step {kept.step} is kept" if kept else "Nothing was saved before"
+    return (
+        f"The loss or its gradient became infinite or NaN in step {step}. {saved}. Train again "
+        "with a lower optimiser.learning_rate, or with precision = float32."
+    )

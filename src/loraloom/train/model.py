@@ -1,0 +1,101 @@
+"""The base with an adapter in it, and all that changes while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from loraloom.adapters.state import AdapterState, from_peft
+from loraloom.families.base import Parts
+from loraloom.train import lora, optimiser
+from loraloom.train.cache import TensorCache, condition
+from loraloom.train.objective import DiscreteSchedule, schedule_of
+from loraloom.train.setup import Setup
+from loraloom.train.streams import stream
+from loraloom.train.texts import FrozenTexts, Texts, TrainedTexts
+
+
+@dataclass
+class Model:
+    """Loaded parts, the trained weights by "component/name", and their optimiser."""
+
+    parts: Parts
+    trained: dict[str, nn.Parameter]
+    optimiser: AdamW
+    texts: Texts
+    schedule: DiscreteSchedule
+    components: dict[str, nn.Module]
+    """Name in adapter files ("unet") -> model with an adapter."""
+
+    def adapter(self) -> AdapterState:
+        """The adapter as it is now, sharing memory with the model."""
+        return {name: from_peft(module) for name, module in self.components.items()}
+
+    def module_names(self) -> dict[str, list[str]]:
+        """The module paths of each part that has an adapter."""
+        return {
+            name: [path for path, _ in module.named_modules()]
+            for name, module in self.components.items()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint needs: adapter and optimiser state."""
+        state = optimiser.state_tensors(self.optimiser)
+        return {
+            **{f"adapter/{name}": p.data for name, p in self.trained.items()},
+            **{f"optimiser/{name}": tensor for name, tensor in state.items()},
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to what `tensors` gave."""
+        lora.copy_into(self.trained, _under("adapter/", tensors))
+        optimiser.restore(self.optimiser, _under("optimiser/", tensors))
+
+
+def load(setup: Setup, cache: TensorCache) -> Model:
+    """Load what training needs and nothing else, and put the adapter in."""
+    config, info = setup.config, setup.family.info
+    parts = setup.family.load(
+        setup.base, only=("denoiser", "scheduler"), dtype=setup.dtype, device=setup.device
+    )
+    parts.denoiser.to(memory_format=torch.channels_last)
+    generator = stream(config.seed, "adapter")
+    chosen = config.adapter.targets
+    targets = info.targets[chosen] if isinstance(chosen, str) else chosen
+    weights = lora.inject(parts.denoiser, config.adapter, targets, generator)
+    trained = _over("denoiser/", weights)
+    groups = [(list(weights.values()), config.optimiser.learning_rate)]
+    components = {info.folders["denoiser"]: parts.denoiser}
+    texts: Texts = FrozenTexts(lambda caption: condition(cache, setup.text_key(caption)))
+    if setup.text_encoder_steps:
+        encoder = setup.family.load(
+            setup.base, only=("text_encoder", "tokenizer"), dtype=setup.dtype, device=setup.device
+        )
+        parts.text_encoder, parts.tokenizer = encoder.text_encoder, encoder.tokenizer
+        weights = lora.inject(
+            parts.text_encoder, config.adapter, info.text_encoder_targets, generator
+        )
+        trained |= _over("text_encoder/", weights)
+        groups.append((list(weights.values()), config.text_encoder.learning_rate))
+        components[info.folders["text_encoder"]] = parts.text_encoder
+        texts = TrainedTexts(setup.family, parts, config.clip_skip)
+    return Model(
+        parts=parts,
+        trained=trained,
+        optimiser=optimiser.build(groups, config.optimiser),
+        texts=texts,
+        schedule=schedule_of(parts.scheduler, setup.device),
+        components=components,
+    )
+
+
+def _over(prefix: str, named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    return {prefix + name: value for name, value in named.items()}
+
+
+def _under(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in named.items() if k.startswith(prefix)}

@@ -1,0 +1,78 @@
+"""The adapter files that a run leaves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from loraloom.adapters import check, file
+from loraloom.adapters.keys import Layout
+from loraloom.adapters.metadata import AdapterMetadata
+from loraloom.train.model import Model
+from loraloom.train.precision import name_of
+from loraloom.train.setup import Setup
+
+
+def step_file(out: Path, step: int) -> Path:
+    """Where the adapter after a step is kept, to choose from."""
+    return out / "adapters" / f"step-{step:06d}.safetensors"
+
+
+def write_step(setup: Setup, model: Model, step: int) -> Path:
+    """Keep the adapter as it is after `step`. Raises DiskFull."""
+    path = step_file(setup.out, step)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file.write(path, model.adapter(), _layouts(setup)[0], metadata(setup, model, step).to_strings())
+    return path
+
+
+def write_final(setup: Setup, model: Model, step: int) -> Path:
+    """Write the adapter of `step` in each layout that its users read, checked against the base."""
+    names = model.module_names()
+    state, strings = file.read(step_file(setup.out, step), names)
+    paths = {layout: setup.out / f"adapter-{layout}.safetensors" for layout in _layouts(setup)}
+    paths[_layouts(setup)[0]] = setup.out / "adapter.safetensors"
+    for layout, path in paths.items():
+        file.write(path, state, layout, strings)
+        check.check_keys(path, names)
+    return setup.out / "adapter.safetensors"
+
+
+def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
+    """What the file says of the run; nothing in it depends on when or where it ran."""
+    config, info = setup.config, setup.family.info
+    px = config.data.resolution_px or setup.profile.native_px
+    sizes = Counter((e.crop.bucket.width_px, e.crop.bucket.height_px) for e in setup.examples)
+    trains_text = setup.text_encoder_steps > 0
+    return AdapterMetadata(
+        title=config.trigger or setup.dataset.root.resolve().name,
+        base_name=setup.profile.title,
+        base_version=info.base_version,
+        architecture=info.architecture,
+        prediction_type=model.schedule.prediction_type,
+        trigger=config.trigger,
+        rank=config.adapter.rank,
+        alpha=config.adapter.alpha,
+        width_px=px,
+        height_px=px,
+        steps=step,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        precision=name_of(setup.dtype),
+        learning_rate=config.optimiser.learning_rate,
+        text_encoder_learning_rate=config.text_encoder.learning_rate if trains_text else None,
+        optimiser=config.optimiser.name,
+        schedule=config.schedule.name,
+        warmup_steps=config.schedule.warmup_steps,
+        captions=[example.caption for example in setup.examples],
+        buckets=dict(sizes),
+        regularisation_images=config.prior.images,
+        dataset_hash=setup.dataset.hash,
+        recipe=config.model_dump(mode="json", exclude={"data": {"folder"}}),
+        min_snr_gamma=config.objective.min_snr_gamma or None,
+        noise_offset=config.objective.noise_offset,
+    )
+
+
+def _layouts(setup: Setup) -> tuple[Layout, ...]:
+    return setup.family.info.layouts

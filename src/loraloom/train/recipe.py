@@ -1,0 +1,124 @@
+"""Complete settings from the few that a user gives.
+
+Defaults come from the family, then the base's own loraloom.toml, then the kind and the number of
+pictures; what the user sets wins. Defaults are the settings tree itself, in which `schedule` may
+give `per_image`, `least` and `most` in place of `steps`, and which knows four short names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from loraloom import families, kinds
+from loraloom.config import TrainConfig, Tree, merge, refuse_unknown, validate
+from loraloom.dataset.folder import read_folder
+from loraloom.errors import ConfigInvalid
+from loraloom.families.base import BaseProfile, FamilyInfo
+from loraloom.kinds import Kind
+from loraloom.settings import resolve_base
+
+Preset = Literal["beginner", "standard", "expert"]
+
+_SHORT_NAMES = {
+    "steps": ("schedule", "steps"),
+    "learning_rate": ("optimiser", "learning_rate"),
+    "rank": ("adapter", "rank"),
+    "alpha": ("adapter", "alpha"),
+}
+_VALIDATIONS_PER_RUN = 8
+_LONGEST_WARMUP_STEPS = 100
+
+
+def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> TrainConfig:
+    """The full settings, reading the base's and the folder's facts from the disk.
+
+    Raises ConfigInvalid, BaseUnknown and what reading the folder of pictures raises.
+    """
+    refuse_unknown(overrides)
+    base = str(overrides.get("base", TrainConfig.model_fields["base"].default))
+    family = families.detect(base)
+    folder = merge({"data": {}}, overrides)["data"].get("folder")
+    if folder is None:
+        raise ConfigInvalid("The setting data.folder is missing: name the folder of pictures.")
+    images = len(read_folder(Path(folder)).items)
+    return fill(overrides, family.info, family.profile(resolve_base(base)), images, preset)
+
+
+def fill(
+    overrides: Mapping[str, Any],
+    info: FamilyInfo,
+    profile: BaseProfile,
+    images: int,
+    preset: Preset = "standard",
+) -> TrainConfig:
+    """The full settings for `images` pictures. Raises ConfigInvalid."""
+    refuse_unknown(overrides)
+    kind = _kind(overrides)
+    tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
+    tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset)}
+    tree = merge({"kind": kind.value}, tree, overrides)
+    return validate(merge(_derived(tree, kind, profile, images), tree))
+
+
+def _of_kind(defaults: Mapping[str, Any], kind: Kind) -> Tree:
+    """The defaults that hold for every kind, then those of this one."""
+    general = {key: v for key, v in defaults.items() if key not in {*Kind, "common"}}
+    return merge(
+        *(_long_names(t) for t in (general, defaults.get("common", {}), defaults.get(kind, {})))
+    )
+
+
+def _long_names(tree: Mapping[str, Any]) -> Tree:
+    long: Tree = {}
+    for key, value in tree.items():
+        section, name = _SHORT_NAMES.get(key, (key, ""))
+        long = merge(long, {section: {name: value} if name else value})
+    return long
+
+
+def _steps(schedule: Mapping[str, Any], images: int, preset: Preset) -> int:
+    steps = schedule.get("steps")
+    if steps is None:
+        steps = min(max(schedule["per_image"] * images, schedule["least"]), schedule["most"])
+    factor = float(kinds.read_data("presets")[preset]["steps"])
+    return max(1, round(int(steps) * factor))
+
+
+def _derived(tree: Tree, kind: Kind, profile: BaseProfile, images: int) -> Tree:
+    """Defaults that follow from other settings."""
+    steps = tree["schedule"]["steps"]
+    steps = steps if isinstance(steps, int) else 1
+    prompts = _table(tree, "samples").get("prompts")
+    every = max(1, steps // _VALIDATIONS_PER_RUN)
+    return {
+        "adapter": {"alpha": _table(tree, "adapter").get("rank")},
+        "schedule": {"warmup_steps": min(_LONGEST_WARMUP_STEPS, steps // 20)},
+        "validation": {"every_steps": every},
+        "samples": {"every_steps": 2 * every if prompts else 0},
+        "prior": {
+            "images": kinds.info(kind).prior_per_image * images,
+            "class_words": _class_words(str(tree.get("trigger", "")), kind, profile),
+        },
+    }
+
+
+def _class_words(trigger: str, kind: Kind, profile: BaseProfile) -> str:
+    """ "ohwx woman" says "woman" itself; a lone token says nothing."""
+    _, _, words = trigger.strip().partition(" ")
+    return words or profile.class_words.get(kind, kinds.info(kind).class_words)
+
+
+def _kind(overrides: Mapping[str, Any]) -> Kind:
+    given = overrides.get("kind", Kind.CHARACTER)
+    try:
+        return Kind(given)
+    except ValueError:
+        allowed = ", ".join(Kind)
+        raise ConfigInvalid(f"kind = {given!r} is not possible; allowed: {allowed}.") from None
+
+
+def _table(tree: Tree, key: str) -> Mapping[str, Any]:
+    value = tree.get(key)
+    return value if isinstance(value, Mapping) else {}

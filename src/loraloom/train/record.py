@@ -1,0 +1,108 @@
+"""What a run leaves beside its adapter: run.json, config.toml, events.jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import loraloom
+from loraloom.config import TrainConfig, to_toml
+from loraloom.errors import CheckpointUnusable, OutputExists
+from loraloom.files import telling_failures, write_atomic
+from loraloom.train.events import Event, Finished
+
+
+class RunRecord:
+    """The record of one run in its folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._path = out / "run.json"
+
+    def finished(self, *, resume: bool) -> Finished | None:
+        """How the run in this folder ended, if it did. Raises OutputExists without `resume`."""
+        record = self._read()
+        if record is None:
+            return None
+        if not resume:
+            state = "a finished run" if "finished" in record else "a run that can go on (--resume)"
+            raise OutputExists(f"{self.out} holds {state}; name another folder with --out.")
+        if "finished" not in record:
+            return None
+        return Finished(**{**record["finished"], "adapter": self.out / "adapter.safetensors"})
+
+    def begin(self, config: TrainConfig, facts: dict[str, str]) -> None:
+        """Note what decides the run's bytes. Raises CheckpointUnusable if it is another run's."""
+        identity = {"config": _identity(config), **facts}
+        record = self._read()
+        if record is not None:
+            different = sorted(_differences(record.get("identity", {}), identity))
+            if different:
+                raise CheckpointUnusable(
+                    f"The run in {self.out} was started with other values of "
+                    f"{', '.join(different)}. Give the same ones to resume it, or name another "
+                    "folder with --out."
+                )
+            return
+        content = {"loraloom": loraloom.__version__, "identity": identity}
+        write_atomic(self.out / "config.toml", to_toml(config).encode())
+        self._write(content)
+
+    def finish(self, event: Finished) -> None:
+        """Note how it ended."""
+        record = self._read() or {}
+        ended = {"step": event.step, "best_step": event.best_step, "seconds": event.seconds}
+        self._write({**record, "finished": ended})
+
+    @contextmanager
+    def events(self) -> Iterator[EventLog]:
+        """The open events.jsonl, to append to."""
+        path = self.out / "events.jsonl"
+        with telling_failures(path):
+            self.out.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as stream:
+                yield EventLog(path, stream)
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            record = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CheckpointUnusable(f"{self._path} cannot be read: {error}.") from error
+        return dict(record)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        write_atomic(self._path, json.dumps(record, indent=2, ensure_ascii=False).encode())
+
+
+class EventLog:
+    """Appends events as they happen."""
+
+    def __init__(self, path: Path, stream: Any) -> None:
+        self._path = path
+        self._stream = stream
+
+    def append(self, event: Event) -> None:
+        """One line, on its way to the disk at once."""
+        with telling_failures(self._path):
+            self._stream.write(event.to_json() + "\n")
+            self._stream.flush()
+
+
+def _identity(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide the bytes: not where the pictures lie, nor how often it saves."""
+    tree = config.model_dump(mode="json", exclude={"base": True, "data": {"folder"}})
+    return {key: value for key, value in tree.items() if key not in ("checkpoint", "samples")}
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            name = f"{prefix}.{key}" if prefix else key
+            yield from _differences(old.get(key), new.get(key), name)
+    elif old != new:
+        yield prefix.removeprefix("config.")

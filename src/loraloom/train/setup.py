@@ -1,0 +1,118 @@
+"""Everything that is decided before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from loraloom import families
+from loraloom.config import TrainConfig
+from loraloom.dataset.folder import Dataset, read_folder, with_trigger
+from loraloom.errors import NothingToTrain
+from loraloom.families.base import BaseProfile, Family
+from loraloom.settings import resolve_base
+from loraloom.train import batches
+from loraloom.train.batches import Example, caption_variants
+from loraloom.train.cache import latent_key, text_key
+from loraloom.train.events import Warned
+from loraloom.train.precision import choose_device, choose_dtype, name_of
+
+FEWEST_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is trained, on what, where."""
+
+    config: TrainConfig
+    out: Path
+    base: Path
+    family: Family
+    profile: BaseProfile
+    dataset: Dataset
+    examples: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    device: str
+    dtype: torch.dtype
+    fingerprints: dict[str, str]
+    """Part -> SHA-256 of its files."""
+    warnings: tuple[Warned, ...]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What decides the run's bytes beside its settings."""
+        return {
+            "dataset": self.dataset.hash,
+            "device": self.device,
+            "dtype": name_of(self.dtype),
+            **{f"base_{part}": digest for part, digest in self.fingerprints.items()},
+        }
+
+    @property
+    def text_encoder_steps(self) -> int:
+        """How many steps, from the first, train the text encoder too."""
+        return round(self.config.text_encoder.ratio * self.config.schedule.steps)
+
+    def latent_key(self, example: Example, mirrored: bool) -> str:
+        """Where the cache keeps an example's latents."""
+        return latent_key(self.fingerprints["vae"], example, mirrored)
+
+    def text_key(self, caption: str) -> str:
+        """Where the cache keeps a caption's condition."""
+        encoder = self.fingerprints["text_encoder"] + self.fingerprints["tokenizer"]
+        return text_key(encoder, self.config.clip_skip, caption)
+
+    def wanted_latents(self, examples: tuple[Example, ...]) -> dict[str, tuple[Example, bool]]:
+        """Cache key -> example and mirroring, for all that training will ask for."""
+        sides = (False, True) if self.config.data.mirror else (False,)
+        return {self.latent_key(e, side): (e, side) for e in examples for side in sides}
+
+    def wanted_captions(self, examples: tuple[Example, ...]) -> dict[str, str]:
+        """Cache key -> caption, shuffled orders and the empty caption included."""
+        captions = {"", *(example.caption for example in examples)}
+        for example in examples:
+            captions.update(caption_variants(example, self.config.data, self.config.seed))
+        return {self.text_key(caption): caption for caption in sorted(captions)}
+
+
+def prepare(config: TrainConfig, out: Path) -> Setup:
+    """Read the pictures' folder and the base's files. Raises what is wrong with either."""
+    base = resolve_base(config.base)
+    family = families.detect(base)
+    profile = family.profile(base)
+    dataset, changed = with_trigger(read_folder(config.data.folder), config.trigger)
+    everything = batches.examples_of(dataset.items, config.data, profile)
+    examples, held_out = batches.split(everything, config.data.held_out_fraction, config.seed)
+    if not examples:
+        raise NothingToTrain(
+            f"data.held_out_fraction = {config.data.held_out_fraction} leaves no picture to train "
+            f"on out of {len(everything)}. Lower it, or add pictures."
+        )
+    device = choose_device()
+    return Setup(
+        config=config,
+        out=out,
+        base=base,
+        family=family,
+        profile=profile,
+        dataset=dataset,
+        examples=examples,
+        held_out=held_out,
+        device=device,
+        dtype=choose_dtype(config.precision, device),
+        fingerprints={part: family.fingerprint(base, part) for part in family.info.folders},
+        warnings=tuple(_warnings(config, changed)),
+    )
+
+
+def _warnings(config: TrainConfig, changed: int) -> Iterator[Warned]:
+    if changed:
+        yield Warned(f"No caption had the trigger {config.trigger!r}; it was put first in each.")
+    if config.schedule.steps < FEWEST_STEPS:
+        yield Warned(
+            f"schedule.steps = {config.schedule.steps} is short: under {FEWEST_STEPS} steps an "
+            "adapter often learns too little."
+        )

@@ -1,0 +1,52 @@
+"""The text conditions of a step: from the cache, or from a text encoder that is being trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from loraloom.families.base import Condition, Family, Parts
+
+
+class FrozenTexts:
+    """Conditions that were encoded before training."""
+
+    def __init__(self, look_up: Callable[[str], Condition]) -> None:
+        self._look_up = look_up
+
+    def __call__(self, captions: Sequence[str], *, trained: bool) -> list[Condition]:
+        """One condition a caption."""
+        assert not trained, "there is no text encoder to train"
+        return [self._look_up(caption) for caption in captions]
+
+
+class TrainedTexts:
+    """Conditions from the live text encoder.
+
+    Those without gradients are kept until the encoder is trained again; each is encoded alone, so
+    that a resumed run gets the same.
+    """
+
+    def __init__(self, family: Family, parts: Parts, clip_skip: int) -> None:
+        self._family = family
+        self._parts = parts
+        self._clip_skip = clip_skip
+        self._kept: dict[str, Condition] = {}
+
+    def __call__(self, captions: Sequence[str], *, trained: bool) -> list[Condition]:
+        """One condition a caption, with gradients if `trained`."""
+        if trained:
+            self._kept.clear()
+            return self._encode(captions)
+        with torch.no_grad():
+            for caption in captions:
+                if caption not in self._kept:
+                    self._kept[caption] = self._encode([caption])[0]
+        return [self._kept[caption] for caption in captions]
+
+    def _encode(self, captions: Sequence[str]) -> list[Condition]:
+        return self._family.encode_text(self._parts, captions, clip_skip=self._clip_skip)
+
+
+Texts = FrozenTexts | TrainedTexts

@@ -1,0 +1,91 @@
+"""Loss with fixed noise at fixed timesteps, on pictures that are trained on and on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loraloom.config import ValidationConfig
+from loraloom.families.base import Condition, Family
+from loraloom.train.batches import Example
+from loraloom.train.events import Validated
+from loraloom.train.objective import (
+    DiscreteSchedule,
+    add_noise,
+    canonical_t,
+    squared_error,
+    target,
+)
+from loraloom.train.streams import stream
+
+TOLERANCE = 0.01
+"""Held-out losses this much above the lowest count as the same: a few pictures tell no more."""
+OVERFITTING = 0.10
+"""A held-out loss this much above the lowest one before it deserves a warning."""
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Everything that a measurement needs; it never changes during a run."""
+
+    config: ValidationConfig
+    family: Family
+    schedule: DiscreteSchedule
+    seed: int
+    latent: Callable[[Example], Tensor]
+    """Mean latent (C, h, w) of an example."""
+    condition: Callable[[Example], Condition]
+    dtype: torch.dtype
+    """The denoiser's."""
+
+    def measure(self, denoiser: Any, examples: Sequence[Example]) -> float | None:
+        """Mean squared error over all examples, timesteps and draws; None without examples."""
+        with torch.no_grad():
+            errors = [self._errors(denoiser, example) for example in examples]
+        return float(torch.cat(errors).double().mean()) if errors else None
+
+    def _errors(self, denoiser: Any, example: Example) -> Tensor:
+        """The error at each timestep and draw of one example (timesteps x draws,)."""
+        last = self.schedule.length - 1
+        times = [round(t * last) for t in self.config.timesteps for _ in range(self.config.draws)]
+        mean = self.latent(example)
+        generator = stream(self.seed, "validation", example.key)
+        noise = torch.randn(len(times), *mean.shape, generator=generator).to(mean.device)
+        x0 = mean.expand_as(noise)
+        index = torch.tensor(times, device=mean.device)
+        x_t = add_noise(self.schedule, x0, noise, index)
+        condition = {
+            name: tensor.to(mean.device, self.dtype)
+            for name, tensor in self.family.collate([self.condition(example)] * len(times)).items()
+        }
+        t = canonical_t(self.schedule, index)
+        predicted = self.family.predict(denoiser, x_t.to(self.dtype), t, condition)
+        return squared_error(predicted, target(self.schedule, x0, noise, index))
+
+
+def validated(step: int, train_loss: float, held_out_loss: float | None) -> Validated:
+    """The event, with the gap between the two losses."""
+    gap = None if held_out_loss is None else held_out_loss - train_loss
+    return Validated(step, train_loss, held_out_loss, gap)
+
+
+def best_step(held_out: Mapping[int, float], last: int) -> int:
+    """The proposed step: the latest whose held-out loss is as good as the lowest.
+
+    Latest, since a fresh likeness is still growing where the loss has become flat; held-out loss
+    already contains the overfitting gap, so a step past the turn is never taken. Without
+    held-out pictures it is the last step.
+    """
+    if not held_out:
+        return last
+    limit = min(held_out.values()) * (1 + TOLERANCE)
+    return max(step for step, loss in held_out.items() if loss <= limit)
+
+
+def overfits(held_out: Mapping[int, float]) -> bool:
+    """Whether the latest held-out loss is well above the lowest one."""
+    return bool(held_out) and held_out[max(held_out)] > min(held_out.values()) * (1 + OVERFITTING)

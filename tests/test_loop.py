@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests import tiny
+
+from loraloom import config as settings
+from loraloom import families, train
+from loraloom.config import TrainConfig
+from loraloom.errors import (
+    CheckpointUnusable,
+    FolderMissing,
+    LossNotFinite,
+    NothingToTrain,
+    OutputExists,
+)
+from loraloom.train import loop, model, prior
+from loraloom.train.cache import TensorCache
+from loraloom.train.events import Finished, Sampled, Saved, Stage, Started, Step, Validated, Warned
+from loraloom.train.setup import prepare
+from loraloom.train.stop import TrainingStopped
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def test_everything_at_once(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(
+        base, pictures,
+        accumulation=2,
+        text_encoder={"ratio": 0.5},
+        prior={"images": 3},
+        samples={"prompts": ["zk person, close up"], "steps": 2, "every_steps": 3},
+        adapter={"dropout": 0.1},
+    )  # fmt: skip
+    out = tmp_path / "out"
+    events = list(train.run(config, out))
+
+    assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4, 5, 6]
+    assert [e.step for e in events if isinstance(e, Validated)] == [3, 6]
+    assert [e.step for e in events if isinstance(e, Saved)] == [2, 4, 6]
+    assert {e.name for e in events if isinstance(e, Stage)} == {"prior", "latents", "captions"}
+    started = next(e for e in events if isinstance(e, Started))
+    assert (started.items, started.held_out, started.prior_images) == (5, 1, 3)
+    assert all(p.is_file() for e in events if isinstance(e, Sampled) for p in e.paths)
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.adapter == out / "adapter.safetensors"
+    keys = load_file(finished.adapter).keys()
+    assert {key[: key.index("_", 5)] for key in keys} == {"lora_unet", "lora_te"}
+    assert (out / "adapter-diffusers.safetensors").is_file()
+    assert len(list((out / "adapters").iterdir())) == 2
+    lines = (out / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines][-1] == "finished"
+    assert settings.validate(settings.read_toml(out / "config.toml")) == config
+
+
+def test_the_base_stays_as_it_is(base: Path, pictures: Path, tmp_path: Path) -> None:
+    setup = prepare(tiny.config(base, pictures, text_encoder={"ratio": 1.0}), tmp_path / "out")
+    tensors = TensorCache(tmp_path / "cache")
+    assert list(loop._prepare_inputs(setup, tensors))
+    live = model.load(setup, tensors)
+    before = {n: p.clone() for n, p in live.parts.denoiser.named_parameters()}
+    for step in (1, 2):
+        loop._batch_loss(setup, live, tensors, setup.examples[:2], step, 0).backward()  # type: ignore[no-untyped-call]
+        live.optimiser.step()
+    changed = {
+        n for n, p in live.parts.denoiser.named_parameters() if not torch.equal(p, before[n])
+    }
+    assert changed and all(".lora_" in name for name in changed)
+    encoder = live.parts.text_encoder
+    assert all(".lora_" in n for n, p in encoder.named_parameters() if p.grad is not None)
+    assert any(p.grad is not None and p.grad.any() for p in encoder.parameters())
+
+
+def test_it_learns(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(
+        base, pictures, schedule={"steps": 30, "warmup_steps": 0}, validation={"every_steps": 10},
+        adapter={"rank": 8, "alpha": 8.0, "targets": "full"},
+    )  # fmt: skip
+    losses = [e.train_loss for e in train.run(config, tmp_path / "o") if isinstance(e, Validated)]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0] - 0.01
+
+
+def test_bfloat16_trains_a_float32_adapter(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, precision="bfloat16", samples={"prompts": ["a"]})
+    finished = list(train.run(config, tmp_path / "out"))[-1]
+    assert isinstance(finished, Finished)
+    tensors = load_file(finished.adapter)
+    assert {t.dtype for t in tensors.values()} == {torch.float32}
+    assert any(t.any() for name, t in tensors.items() if "up" in name)
+
+
+def test_an_adapter_of_another_alpha_is_another_adapter(
+    base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    config = tiny.config(base, pictures, schedule={"steps": 1}, adapter={"alpha": 0.5})
+    *_, finished = train.run(config, tmp_path / "out")
+    assert isinstance(finished, Finished)
+    alphas = {t.item() for n, t in load_file(finished.adapter).items() if n.endswith(".alpha")}
+    assert alphas == {0.5}
+
+
+def test_finished_run_is_not_overwritten(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, schedule={"steps": 2})
+    *_, finished = train.run(config, tmp_path)
+    with pytest.raises(OutputExists, match="finished run"):
+        next(train.run(config, tmp_path))
+    assert list(train.run(config, tmp_path, resume=True)) == [finished]
+
+
+def test_unfinished_run_wants_resume_with_the_same_settings(
+    base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    config = tiny.config(base, pictures)
+    events = train.run(config, tmp_path)
+    while not isinstance(next(events), Saved):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    with pytest.raises(OutputExists, match="--resume"):
+        next(train.run(config, tmp_path))
+    other = tiny.config(base, pictures, adapter={"rank": 3})
+    with pytest.raises(CheckpointUnusable, match=r"adapter\.rank"):
+        next(train.run(other, tmp_path, resume=True))
+
+
+def test_broken_checkpoint_falls_back(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures)
+    events = train.run(config, tmp_path)
+    while not (isinstance(event := next(events), Saved) and event.step == 4):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    (tmp_path / "checkpoints/step-000004/tensors.safetensors").write_bytes(b"")
+    rest = list(train.run(config, tmp_path, resume=True))
+    assert any(isinstance(e, Warned) and "moved aside" in e.message for e in rest)
+    assert next(e.step for e in rest if isinstance(e, Step)) == 3
+
+
+def test_nan_stops_and_keeps_the_checkpoint(
+    base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = loop._batch_loss
+
+    def failing(*args: object) -> torch.Tensor:
+        loss = plain(*args)  # type: ignore[arg-type]
+        return loss * float("nan") if args[4] == 5 else loss
+
+    monkeypatch.setattr(loop, "_batch_loss", failing)
+    with pytest.raises(LossNotFinite, match=r"step 5\. The checkpoint of step 4 is kept"):
+        list(train.run(tiny.config(base, pictures), tmp_path))
+    assert (tmp_path / "checkpoints/step-000004").is_dir()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_saves_and_says_how_to_go_on(
+    base: Path, pictures: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    events = train.run(tiny.config(base, pictures), tmp_path)
+    seen = []
+    with pytest.raises(TrainingStopped, match="--resume"):
+        for event in events:
+            seen.append(event)
+            if isinstance(event, Step) and event.step == 3:
+                signal.raise_signal(number)
+    assert isinstance(seen[-1], Saved) and seen[-1].step == 3
+    assert signal.getsignal(number) == before
+
+
+def test_stop_before_the_first_step(base: Path, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match="before the first step"):
+        for event in train.run(tiny.config(base, pictures), tmp_path):
+            if isinstance(event, Stage):
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_prior_pictures_do_not_depend_on_a_stop(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, prior={"images": 9, "steps": 2})
+    setup = prepare(config, tmp_path)
+
+    def draw(folder: Path) -> list[bytes]:
+        for _ in prior.generate(
+            config, setup.family, base, setup.examples, folder, device="cpu", dtype=torch.float32
+        ):
+            pass
+        return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+    whole = draw(tmp_path / "prior")
+    assert len(set(whole)) == 9
+    (tmp_path / "prior/0002.png").unlink()
+    assert draw(tmp_path / "prior") == whole
+
+
+def test_class_prompts(base: Path, pictures: Path) -> None:
+    config = tiny.config(base, pictures)
+    assert prior.class_prompt("Zk person, a hat", config) == "person, a hat"
+    assert prior.class_prompt("zk persons", config) == "zk persons"
+    fixed = tiny.config(base, pictures, prior={"class_prompt": "a man"})
+    assert prior.class_prompt("zk person, a hat", fixed) == "a man"
+
+
+def test_no_module_to_train(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, adapter={"targets": ["nothing_like_it"]})
+    with pytest.raises(NothingToTrain, match=r"adapter\.targets"):
+        list(train.run(config, tmp_path / "out"))
+
+
+def test_wrong_input_leaves_no_folder(base: Path, pictures: Path, tmp_path: Path) -> None:
+    good = tiny.config(base, pictures)
+    data = good.data.model_copy(update={"folder": tmp_path / "none"})
+    config: TrainConfig = good.model_copy(update={"data": data})
+    with pytest.raises(FolderMissing):
+        next(train.run(config, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_pipeline_reads_both_files(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, schedule={"steps": 2}, text_encoder={"ratio": 1.0})
+    list(train.run(config, tmp_path))
+    family = families.get("sd15")
+    images = []
+    for name in ("adapter.safetensors", "adapter-diffusers.safetensors"):
+        pipe = family.pipeline(family.load(base))
+        pipe.load_lora_weights(tmp_path / name)
+        generator = torch.Generator().manual_seed(0)
+        result = pipe("zk", num_inference_steps=2, generator=generator, output_type="np")
+        images.append(torch.from_numpy(result.images))
+    torch.testing.assert_close(images[0], images[1])

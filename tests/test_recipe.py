@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests import tiny
+
+from loraloom import families, kinds
+from loraloom.errors import BaseUnknown, ConfigInvalid
+from loraloom.families.base import BaseProfile
+from loraloom.kinds import Kind
+from loraloom.train.recipe import fill, resolve
+
+INFO = families.get("sd15").info
+PLAIN = BaseProfile("SD 1.5", 512, 64, 2.0)
+FOLDER = {"data": {"folder": "pictures"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "steps"),
+    [("character", 4, 1500), ("character", 20, 2000), ("character", 99, 3000), ("style", 50, 5000)],
+)
+def test_steps_follow_kind_and_pictures(kind: str, images: int, steps: int) -> None:
+    assert fill({**FOLDER, "kind": kind}, INFO, PLAIN, images).schedule.steps == steps
+
+
+def test_presets_scale_the_steps() -> None:
+    steps = [
+        fill(FOLDER, INFO, PLAIN, 20, preset).schedule.steps
+        for preset in ("beginner", "standard", "expert")
+    ]
+    assert steps == [1200, 2000, 3000]
+
+
+def test_prior_pictures_are_on_for_subjects_only() -> None:
+    images = {kind: fill({**FOLDER, "kind": kind}, INFO, PLAIN, 10).prior.images for kind in Kind}
+    assert {kind for kind, count in images.items() if count} == {Kind.CHARACTER, Kind.OBJECT}
+
+
+def test_alpha_is_the_rank_unless_given() -> None:
+    assert fill({**FOLDER, "adapter": {"rank": 5}}, INFO, PLAIN, 10).adapter.alpha == 5
+    both = {**FOLDER, "adapter": {"rank": 5, "alpha": 1}}
+    assert fill(both, INFO, PLAIN, 10).adapter.alpha == 1
+
+
+def test_base_overrides_family_and_user_overrides_base() -> None:
+    profile = BaseProfile(
+        "Small", 128, 16, 2.0,
+        defaults={"steps": 600, "rank": 4, "learning_rate": 1e-3, "batch_size": 8,
+                  "style": {"steps": 900}},
+        class_words={"character": "somebody"},
+    )  # fmt: skip
+    config = fill({**FOLDER, "adapter": {"rank": 7}}, INFO, profile, 20)
+    assert (config.schedule.steps, config.adapter.rank, config.batch_size) == (600, 7, 8)
+    assert config.optimiser.learning_rate == 1e-3
+    assert config.prior.class_words == "somebody"
+    assert fill({**FOLDER, "kind": "style"}, INFO, profile, 20).schedule.steps == 900
+
+
+def test_trigger_says_the_class() -> None:
+    words = fill({**FOLDER, "trigger": "ohwx old woman"}, INFO, PLAIN, 9).prior.class_words
+    assert words == "old woman"
+    assert fill({**FOLDER, "trigger": "ohwx"}, INFO, PLAIN, 9).prior.class_words == "person"
+
+
+def test_wrong_kind_and_key() -> None:
+    with pytest.raises(ConfigInvalid, match=r"kind = 'dragon'.*character, style"):
+        fill({**FOLDER, "kind": "dragon"}, INFO, PLAIN, 9)
+    with pytest.raises(ConfigInvalid, match=r"Did you mean schedule.steps"):
+        fill({**FOLDER, "schedule": {"step": 9}}, INFO, PLAIN, 9)
+
+
+def test_resolve_reads_base_and_folder(tmp_path: Path) -> None:
+    base = tiny.save_base(tmp_path / "base")
+    pictures = tiny.save_pictures(tmp_path / "pictures", 3)
+    config = resolve({"base": str(base), "data": {"folder": str(pictures)}})
+    assert config.prior.images == 2 * 3
+    with pytest.raises(ConfigInvalid, match=r"data.folder is missing"):
+        resolve({"base": str(base)})
+    with pytest.raises(BaseUnknown):
+        resolve({"base": "nowhere", "data": {"folder": str(pictures)}})
+
+
+def test_every_kind_has_its_numbers() -> None:
+    for kind in Kind:
+        info = kinds.info(kind)
+        assert info.minimum <= info.recommended_from <= info.recommended_to <= info.maximum
