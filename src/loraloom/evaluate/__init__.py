@@ -1,0 +1,1 @@
+"""How good an adapter is, said in pictures, numbers and a sentence."""

@@ -1,0 +1,139 @@
+"""A base held in memory, with adapters that are switched and mixed between pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from loraloom import families
+from loraloom.adapters.check import check_keys
+from loraloom.adapters.file import read
+from loraloom.adapters.keys import to_diffusers
+from loraloom.adapters.state import with_unit_scale
+from loraloom.errors import AdapterNameUnknown, PromptEmpty, SizeInvalid
+from loraloom.settings import resolve_base
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture to draw. Width and height default to the base's native side."""
+
+    prompt: str
+    seed: int
+    negative_prompt: str = ""
+    guidance: float = 5.0
+    steps: int = 20
+    width_px: int | None = None
+    height_px: int | None = None
+
+
+class Generator:
+    """A base model ready to draw.
+
+    Raises BaseUnknown when `base` is neither a known name nor a folder a family recognises.
+    """
+
+    def __init__(
+        self, base: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> None:
+        self._family = families.detect(base)
+        folder = resolve_base(base)
+        self._profile = self._family.profile(folder)
+        parts = self._family.load(folder, dtype=dtype, device=device)
+        names = self._family.info.folders
+        self._module_names = {
+            names["denoiser"]: [name for name, _ in parts.denoiser.named_modules()],
+            names["text_encoder"]: [name for name, _ in parts.text_encoder.named_modules()],
+        }
+        self._pipeline: Any = self._family.pipeline(parts)
+        self._loaded: dict[str, str] = {}  # the caller's name -> the name inside the pipeline
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the adapters loaded so far."""
+        return tuple(self._loaded)
+
+    def load_adapter(self, path: Path, name: str) -> None:
+        """Load a file of any layout; all adapters loaded then work at scale 1.
+
+        Raises AdapterUnreadable, AdapterKeysUnknown (it is for another base) and
+        AdapterNameUnknown (the name is taken).
+        """
+        if name in self._loaded:
+            raise AdapterNameUnknown(f"An adapter named {name!r} is already loaded.")
+        check_keys(path, self._module_names)
+        state, _ = read(path, self._module_names)
+        inner = f"adapter_{len(self._loaded)}"
+        # Scale folded in: diffusers mixes up alphas that differ between modules.
+        self._pipeline.load_lora_weights(to_diffusers(with_unit_scale(state)), adapter_name=inner)
+        self._loaded[name] = inner
+        self.set_scales(dict.fromkeys(self._loaded, 1.0))
+
+    def set_scales(self, scales: Mapping[str, float]) -> None:
+        """How strongly each adapter acts: 1 as trained, 0 off. One that is not named is off.
+
+        Raises AdapterNameUnknown.
+        """
+        unknown = [name for name in scales if name not in self._loaded]
+        if unknown:
+            loaded = ", ".join(self._loaded) or "none"
+            raise AdapterNameUnknown(
+                f"No adapter named {unknown[0]!r} is loaded (loaded: {loaded})."
+            )
+        if self._loaded:
+            weights = [scales.get(name, 0.0) for name in self._loaded]
+            self._pipeline.set_adapters(list(self._loaded.values()), adapter_weights=weights)
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], batch_size: int = 8) -> list[Image.Image]:
+        """The pictures, in the order of `requests`; a seed gives the same noise in any batch.
+
+        Raises PromptEmpty and SizeInvalid before anything is drawn.
+        """
+        for request in requests:
+            self._check(request)
+        pictures: dict[int, Image.Image] = {}
+        for batch in _batches(requests, batch_size):
+            drawn = self._draw([requests[i] for i in batch])
+            pictures.update(zip(batch, drawn, strict=True))
+        return [pictures[i] for i in range(len(requests))]
+
+    def _draw(self, batch: Sequence[Request]) -> list[Image.Image]:
+        first = batch[0]
+        drawn: list[Image.Image] = self._pipeline(
+            prompt=[request.prompt for request in batch],
+            negative_prompt=[request.negative_prompt for request in batch],
+            generator=[torch.Generator().manual_seed(request.seed) for request in batch],
+            guidance_scale=first.guidance,
+            num_inference_steps=first.steps,
+            width=first.width_px or self._profile.native_px,
+            height=first.height_px or self._profile.native_px,
+        ).images
+        return drawn
+
+    def _check(self, request: Request) -> None:
+        if not request.prompt.strip():
+            raise PromptEmpty("The prompt is empty. Say what the picture should show.")
+        for side_px in (request.width_px, request.height_px):
+            if side_px is not None and (side_px <= 0 or side_px % self._multiple_px):
+                raise SizeInvalid(
+                    f"A side of {side_px} px is not possible with this base: use a positive "
+                    f"multiple of {self._multiple_px}."
+                )
+
+    @property
+    def _multiple_px(self) -> int:
+        return int(self._pipeline.vae_scale_factor)
+
+
+def _batches(requests: Sequence[Request], size: int) -> Iterator[list[int]]:
+    """Positions of requests that one call of the pipeline can draw together."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, r in enumerate(requests):
+        groups.setdefault((r.guidance, r.steps, r.width_px, r.height_px), []).append(i)
+    for group in groups.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]

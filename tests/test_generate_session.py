@@ -1,0 +1,110 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests import tiny_lora
+
+from loraloom.adapters import file
+from loraloom.adapters.state import LoraWeights, from_peft
+from loraloom.errors import AdapterKeysUnknown, AdapterNameUnknown, PromptEmpty, SizeInvalid
+from loraloom.generate.session import Generator, Request
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_lora.base_folder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("adapters")
+    paths = [folder / "first.safetensors", folder / "second.safetensors"]
+    for i, path in enumerate(paths):
+        pipe = tiny_lora.pipeline()
+        tiny_lora.inject(pipe.unet, tiny_lora.BLOCKS, rank=2, alpha=4, seed=i)
+        state = {"unet": from_peft(pipe.unet)}
+        if i == 1:
+            tiny_lora.inject(pipe.text_encoder, tiny_lora.CLIP, rank=2, alpha=4, seed=i)
+            state["text_encoder"] = from_peft(pipe.text_encoder)
+        file.write(path, state, "kohya" if i else "diffusers", {})
+    return paths
+
+
+@pytest.fixture
+def generator(base: Path) -> Iterator[Generator]:
+    yield Generator(base)
+
+
+def request(seed: int = 1, prompt: str = "a cat", steps: int = 2) -> Request:
+    return Request(prompt, seed, steps=steps)
+
+
+def distance(a: Image.Image, b: Image.Image) -> float:
+    left, right = (np.asarray(picture, dtype=np.int16) for picture in (a, b))
+    return float(np.abs(left - right).max())
+
+
+def test_a_seed_draws_the_same_in_any_batch_and_order(generator: Generator) -> None:
+    seeds = [3, 1, 2]
+    together = generator.generate([request(s) for s in seeds], batch_size=3)
+    alone = generator.generate([request(s) for s in seeds], batch_size=1)
+    assert all(distance(a, b) <= 1 for a, b in zip(together, alone, strict=True))
+    assert distance(together[0], together[1]) > 3
+
+
+def test_mixed_settings_keep_the_order_of_requests(generator: Generator) -> None:
+    wanted = [request(1), Request("a cat", 1, steps=2, width_px=16, height_px=8), request(2)]
+    sizes = [picture.size for picture in generator.generate(wanted)]
+    assert sizes == [(8, 8), (16, 8), (8, 8)]
+
+
+def test_adapters_are_scaled_mixed_and_switched_off(
+    generator: Generator, adapters: list[Path]
+) -> None:
+    def draw() -> Image.Image:
+        return generator.generate([request()])[0]
+
+    plain = draw()
+    generator.load_adapter(adapters[0], "mia v1.0")
+    first = draw()
+    generator.load_adapter(adapters[1], "style")
+    both = draw()
+    assert generator.adapters == ("mia v1.0", "style")
+    assert distance(first, plain) > 3 and distance(both, first) > 3
+    generator.set_scales({"mia v1.0": 1.0})
+    assert distance(draw(), first) <= 1
+    generator.set_scales({"mia v1.0": 0.0, "style": 0.0})
+    assert distance(draw(), plain) <= 1
+    generator.set_scales({"mia v1.0": 0.5})
+    assert distance(draw(), first) > 1
+    generator.set_scales({"mia v1.0": 1.0, "style": 1.0})
+    assert distance(draw(), both) <= 1
+
+
+def test_adapter_for_another_base_is_refused_before_loading(
+    generator: Generator, adapters: list[Path], tmp_path: Path
+) -> None:
+    state, _ = file.read(adapters[0])
+    state["unet"]["down_blocks.9.attentions.0.proj_in"] = LoraWeights(
+        *(next(iter(state["unet"].values())).__dict__[half].clone() for half in ("down", "up")),
+        alpha=1.0,
+    )
+    path = tmp_path / "other.safetensors"
+    file.write(path, state, "kohya", {})
+    with pytest.raises(AdapterKeysUnknown, match=r"other\.safetensors"):
+        generator.load_adapter(path, "other")
+    assert generator.adapters == ()
+
+
+def test_names_and_requests_are_checked(generator: Generator, adapters: list[Path]) -> None:
+    generator.load_adapter(adapters[0], "a")
+    with pytest.raises(AdapterNameUnknown, match="already loaded"):
+        generator.load_adapter(adapters[1], "a")
+    with pytest.raises(AdapterNameUnknown, match="'b'"):
+        generator.set_scales({"b": 1.0})
+    with pytest.raises(PromptEmpty):
+        generator.generate([request(prompt="  ")])
+    with pytest.raises(SizeInvalid, match="-31 px"):
+        generator.generate([request(), Request("a", 1, height_px=-31)])
