@@ -1,0 +1,57 @@
+"""Train the judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from loraloom.starter.judge import READS, Judge, JudgeNet, judge_loss, labels
+from loraloom.starter.training.pictures import pictures, scene_of, to_pixels
+from loraloom.starter.training.progress import Stage
+
+HALF = 24
+"""Pictures of each split in a batch."""
+
+
+def _labels(split: str, count: int) -> dict[str, Tensor]:
+    rows = [labels(scene_of(split, index)) for index in range(count)]
+    return {name: torch.tensor([row[name] for row in rows]) for name in READS}
+
+
+def _worn(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Blur and noise like a codec's, so that the judge reads generated pictures as well."""
+    if rng.random() < 0.6:
+        side = int(rng.integers(56, 128))
+        small = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+        pixels = F.interpolate(small, size=pixels.shape[-2:], mode="bilinear")
+    noise = torch.from_numpy(rng.standard_normal(pixels.shape, dtype=np.float32))
+    return pixels + noise * float(rng.uniform(0, 0.06))
+
+
+def train_judge(folder: Path, minutes: float) -> Judge:
+    """Train for `minutes`; resumes from folder/judge.pt."""
+    torch.manual_seed(2)
+    net = JudgeNet().train()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
+    stage = Stage(folder / "judge.pt", net, optimiser, minutes=minutes, rate=2e-3)
+    splits = {split: (pictures(folder, split)) for split in ("base", "wide")}
+    wanted = {split: _labels(split, len(stack)) for split, stack in splits.items()}
+    for step in stage.steps():
+        rng = np.random.default_rng(step)
+        chosen = {
+            split: np.sort(rng.integers(len(stack), size=HALF)) for split, stack in splits.items()
+        }
+        pixels = _worn(to_pixels(np.concatenate([splits[s][chosen[s]] for s in splits])), rng)
+        asked = {n: torch.cat([wanted[s][n][chosen[s]] for s in splits]) for n in READS}
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(pixels.contiguous(memory_format=torch.channels_last))
+        loss = judge_loss({name: values.float() for name, values in logits.items()}, asked)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        stage.record(loss.item())
+    return Judge(net.eval().requires_grad_(False))
