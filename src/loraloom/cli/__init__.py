@@ -1,0 +1,47 @@
+"""The command line: one file a command, each calling functions that anyone may import.
+
+Heavy libraries are imported inside the commands, so that `--help` and `bases` answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from loraloom.cli import adapter, bases, demo, generate, train
+from loraloom.errors import LoraloomError
+
+# The libraries' own bars and advice would be mixed into ours; a setting of the user's wins.
+QUIET = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+
+app = typer.Typer(
+    help="From a folder of captioned pictures to a tested, documented LoRA.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(train.train)
+app.command()(generate.generate)
+app.command()(bases.bases)
+app.add_typer(adapter.app, name="adapter")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 an error the user can fix, 2 wrong usage, 130 Ctrl-C."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        app(args=arguments, prog_name="loraloom")
+    except LoraloomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

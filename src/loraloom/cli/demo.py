@@ -1,0 +1,61 @@
+"""`loraloom demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loraloom.cli.output import command_line, messages, print_json
+
+STOPPED = 130  # the exit status that shells report for Ctrl-C
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for all that the demonstration writes")] = Path(
+        "out/demo"
+    ),
+    subject: Annotated[str, typer.Option(help="whom to train: Mira, Bram or Noor")] = "Mira",
+    json: Annotated[bool, typer.Option("--json", help="print report.json at the end")] = False,
+) -> None:
+    """Train a character on the embedded base, generate it in new contexts and judge the result.
+
+    Needs no network and no GPU; takes a few minutes.
+
+    \b
+    loraloom demo --out out/demo
+    loraloom demo --subject Bram --out out/bram
+    """
+    from loraloom.cli.progress import show_events
+    from loraloom.starter import demo as demonstration
+
+    identity = demonstration.character(subject)
+    try:
+        last = show_events(demonstration.run(out, identity))
+    except KeyboardInterrupt:
+        messages.print(f"Stopped. To begin again: {command_line(without='')}")
+        raise typer.Exit(STOPPED) from None
+    assert isinstance(last, demonstration.DemoFinished)
+    if json:
+        print_json(demonstration.read_report(out))
+        return
+    _summarise(last)
+
+
+def _summarise(done: object) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from loraloom.starter.demo import DemoFinished
+    from loraloom.starter.verdict import metrics
+
+    assert isinstance(done, DemoFinished)
+    table = Table("", "measured", "target", "")
+    for metric in metrics(done.scores):
+        mark = "[green]ok[/]" if metric.ok else "[red]missed[/]"
+        table.add_row(metric.name, metric.value, metric.target, mark)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{done.verdict} {done.seconds:.0f} s. Look at {done.out / 'report.html'}")
+    console.print(f"Next: {done.next_step}", markup=False)

@@ -1,0 +1,23 @@
+"""What commands share in talking to people and programs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+
+from rich.console import Console
+
+messages = Console(stderr=True, highlight=False)
+"""Progress and hints; results go to standard output."""
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on standard output; paths as text."""
+    print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+
+
+def command_line(*, without: str) -> str:
+    """The command as it was typed, less one option, to be shown to the user."""
+    words = [word for word in sys.argv[1:] if word != without]
+    return shlex.join(["loraloom", *words])

@@ -1,0 +1,106 @@
+"""The events of a training run, shown to a person or printed for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from loraloom.cli.output import messages
+from loraloom.train import events
+from loraloom.train.events import Event
+
+LOSS_MEMORY = 0.98  # share of the past in the loss that is shown
+
+
+def print_events(happenings: Iterable[Event]) -> Event | None:
+    """Each event as one line of JSON on standard output; the last one is returned."""
+    last = None
+    for last in happenings:
+        print(last.to_json(), flush=True)
+    return last
+
+
+def show_events(happenings: Iterable[Event]) -> Event | None:
+    """A bar with loss and time left, notes above it; the last event is returned."""
+    last = None
+    with _bars() as progress:
+        view = _View(progress)
+        for last in happenings:
+            view.show(last)
+    return last
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages) as progress:
+        yield progress
+
+
+class _View:
+    """What of the run is on the screen."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+        self._steps = 0
+        self._loss: float | None = None
+
+    def show(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case events.Started():
+                self._steps = event.steps
+                self._say(
+                    f"{event.items} pictures, {event.held_out} held out; "
+                    f"{event.trainable:,} weights to train in {event.precision} on {event.device}"
+                )
+                self._bar("training", event.first_step - 1, event.steps)
+            case events.Stage():
+                self._bar(event.name, event.done, event.total)
+            case events.Step():
+                self._loss = _smooth(self._loss, event.loss)
+                self._bar("training", event.step, self._steps, f"loss {self._loss:.4f}")
+            case events.Validated():
+                held_out = event.held_out_loss
+                unseen = "" if held_out is None else f", held-out {held_out:.4f}"
+                self._say(f"step {event.step}: loss on training {event.train_loss:.4f}{unseen}")
+            case events.Sampled():
+                self._say(f"step {event.step}: {len(event.paths)} samples drawn")
+            case events.Warned():
+                self._say(f"[yellow]warning:[/] {escape(event.message)}")
+            case events.Finished():
+                self._say(
+                    f"Done in {event.seconds:.0f} s. The best of {event.step} steps is "
+                    f"{event.best_step}: [bold]{escape(str(event.adapter))}[/]"
+                )
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(text)
+
+    def _bar(self, name: str, done: int, total: int, note: str = "") -> None:
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total, note=note)
+        self._progress.update(self._bars[name], completed=done, total=total, note=note)
+
+
+def _smooth(past: float | None, loss: float) -> float:
+    return loss if past is None else LOSS_MEMORY * past + (1 - LOSS_MEMORY) * loss

@@ -1,0 +1,94 @@
+"""`loraloom train`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from loraloom.cli.output import command_line, messages
+from loraloom.errors import FolderMissing
+from loraloom.kinds import Kind
+
+if TYPE_CHECKING:
+    from loraloom.config import TrainConfig, Tree
+    from loraloom.train.events import Event
+
+STOPPED = 130  # the exit status that shells report for Ctrl-C
+Preset = Literal["beginner", "standard", "expert"]
+
+
+def train(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG.toml|FOLDER", help="settings, or just a folder of captioned pictures"
+        ),
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="name or folder of the base model (else: starter)")
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="what is learnt (else: character)")] = None,
+    trigger: Annotated[
+        str | None, typer.Option(help="words that call what is learnt; put into captions if absent")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the run (else: out/NAME-OF-SOURCE)")
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help="where the defaults come from")] = "standard",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=V", help="any setting; repeat for several"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    json: Annotated[bool, typer.Option("--json", help="one line of JSON an event")] = False,
+) -> None:
+    """Train an adapter on a folder of pictures, each with a .txt caption beside it.
+
+    \b
+    loraloom train my-pictures --kind character --trigger "ohwx woman" --out out/mine
+    loraloom train my-pictures --set adapter.rank=8 --set schedule.steps=800
+    loraloom train settings.toml --resume
+    """
+    given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
+    options = {name: value for name, value in given.items() if value is not None}
+    config = complete(read_source(source), options, assignments or [], preset)
+    run(config, out or Path("out") / source.resolve().stem, resume=resume, json=json)
+
+
+def read_source(source: Path) -> Tree:
+    """The settings that a TOML file or a folder of pictures stands for, not yet complete."""
+    from loraloom import config
+
+    if source.is_dir():
+        return {"data": {"folder": str(source)}}
+    if not source.exists():
+        raise FolderMissing(f"{source} does not exist; name a folder of pictures or a TOML file")
+    return config.read_toml(source)
+
+
+def complete(
+    tree: Tree, options: dict[str, str], assignments: list[str], preset: Preset
+) -> TrainConfig:
+    """All settings: those of the source, then options, then --set; the recipe fills the rest."""
+    from loraloom import config
+    from loraloom.train import recipe
+
+    settings = config.merge(tree, options, *map(config.parse_assignment, assignments))
+    return recipe.resolve(settings, preset=preset)
+
+
+def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
+    """Train to the end; on Ctrl-C say how to go on and leave with status 130."""
+    from loraloom import train
+    from loraloom.cli.progress import print_events, show_events
+    from loraloom.train.events import Finished
+
+    last: Event | None = None
+    with suppress(KeyboardInterrupt):
+        last = (print_events if json else show_events)(train.run(config, out, resume=resume))
+    if not isinstance(last, Finished):
+        messages.print(f"Stopped. To go on: {command_line(without='--resume')} --resume")
+        raise typer.Exit(STOPPED)

@@ -1,0 +1,357 @@
+"""The command line: what a person sees, and what a program reads."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from loraloom import cli
+from loraloom.cli import generate as generate_command
+from loraloom.cli.generate import parse_adapter, parse_size
+from loraloom.errors import AdapterUnreadable, LoraloomError, OutputExists
+from loraloom.train import events
+
+MODEL_INDEX = json.dumps(
+    {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+)
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def shell(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", "from loraloom.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=400)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "cups"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 64), (number * 60, 0, 0)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text("a cup on a table")
+    return folder
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """As much of a base model as a command sees that fails before it loads one."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "model_index.json").write_text(MODEL_INDEX)
+    return folder
+
+
+@pytest.mark.parametrize("command", ["train", "generate", "bases", "demo", "adapter inspect",
+                                     "adapter convert"])  # fmt: skip
+def test_help_shows_an_example_on_its_own_line(command: str) -> None:
+    result = invoke(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert any(line.strip().startswith(f"loraloom {command}") for line in result.output.split("\n"))
+
+
+def test_usage_error_is_status_2() -> None:
+    assert invoke("train").exit_code == 2
+    assert invoke("train", "x", "--kind", "nonsense").exit_code == 2
+    assert invoke("generate", "--prompt", "x", "--size", "big").exit_code == 2
+
+
+class TestErrors:
+    """One clear sentence on standard error, status 1, nothing written, no traceback."""
+
+    def failing(self, folder: Path, *arguments: object) -> str:
+        before = sorted(folder.rglob("*"))
+        result = shell(*arguments)
+        assert result.returncode == 1, result.stderr
+        assert result.stderr.startswith("error: ")
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+        assert sorted(folder.rglob("*")) == before
+        return result.stderr
+
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        assert "does not exist" in self.failing(tmp_path, "train", tmp_path / "nowhere")
+
+    def test_empty_folder(self, base: Path, tmp_path: Path) -> None:
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        arguments = ("train", empty, "--base", base, "--out", tmp_path / "run")
+        assert "holds no picture" in self.failing(tmp_path, *arguments)
+
+    def test_all_dataset_problems(self, base: Path, pictures: Path) -> None:
+        (pictures / "1.txt").unlink()
+        (pictures / "2.png").write_bytes(b"broken")
+        arguments = ("train", pictures, "--base", base, "--out", pictures.parent / "run")
+        message = self.failing(pictures.parent, *arguments)
+        assert "1.png: has no caption" in message
+        assert "2.png: is not a picture" in message
+
+    def test_misspelt_setting(self, pictures: Path) -> None:
+        message = self.failing(pictures, "train", pictures, "--set", "adapter.rnak=8")
+        assert "adapter.rnak" in message
+        assert "adapter.rank" in message
+
+    def test_unknown_base(self, pictures: Path) -> None:
+        assert "startr" in self.failing(pictures, "train", pictures, "--base", "startr")
+
+    def test_broken_adapter(self, tmp_path: Path) -> None:
+        (tmp_path / "x.safetensors").write_bytes(b"nothing")
+        message = self.failing(tmp_path, "adapter", "inspect", tmp_path / "x.safetensors")
+        assert "x.safetensors" in message
+
+    def test_missing_adapter(self, tmp_path: Path) -> None:
+        arguments = ("generate", "--prompt", "a cup", "--adapter", tmp_path / "no.safetensors:0.5")
+        assert "no.safetensors does not exist" in self.failing(tmp_path, *arguments)
+
+    def test_empty_prompt(self, tmp_path: Path) -> None:
+        assert "--prompt is empty" in self.failing(tmp_path, "generate", "--prompt", " ")
+
+
+STARTED = events.Started(
+    steps=2, first_step=1, items=4, held_out=1, prior_images=0, trainable=1234,
+    precision="float32", device="cpu", effective_learning_rate=1e-3,
+)  # fmt: skip
+HAPPENINGS: list[events.Event] = [
+    events.Stage("latents", 4, 4),
+    STARTED,
+    events.Step(1, 0.5, 1e-3, 0.1),
+    events.Warned("the set is small [really]"),
+    events.Validated(1, 0.4, 0.6, 0.2),
+    events.Validated(1, 0.4, None, None),
+    events.Sampled(1, (Path("a.png"),)),
+    events.Saved(1, Path("checkpoint")),
+    events.Step(2, 0.4, 1e-3, 0.1),
+    events.Finished(2, 2, Path("out/adapter.safetensors"), 3.0),
+]
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """A trainer that does nothing but tell; `ending` is raised after the first step."""
+    seen: dict[str, object] = {"ending": None}
+
+    def run(config: object, out: Path, *, resume: bool = False) -> Iterator[events.Event]:
+        seen.update(config=config, out=out, resume=resume)
+        ending = seen["ending"]
+        yield from HAPPENINGS if ending is None else HAPPENINGS[:3]
+        if isinstance(ending, BaseException):
+            raise ending
+
+    monkeypatch.setattr("loraloom.train.run", run)
+    monkeypatch.setattr("loraloom.cli.train.complete", lambda *given: given)
+    return seen
+
+
+def test_train_shows_what_happens(trainer: dict[str, object], pictures: Path) -> None:
+    result = invoke("train", pictures, "--kind", "object", "--trigger", "ohwx", "--set", "seed=3")
+    assert result.exit_code == 0, result.stderr
+    assert trainer["config"] == (
+        {"data": {"folder": str(pictures)}},
+        {"kind": "object", "trigger": "ohwx"},
+        ["seed=3"],
+        "standard",
+    )
+    assert (trainer["out"], trainer["resume"]) == (Path("out/cups"), False)
+    for text in ("4 pictures", "held-out 0.6", "[really]", "out/adapter.safetensors"):
+        assert text in result.stderr
+    assert result.stdout == ""
+
+
+def test_train_json_is_one_line_an_event(trainer: dict[str, object], pictures: Path) -> None:
+    result = invoke("train", pictures, "--json", "--resume", "--out", "there")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["event"] for line in lines] == [
+        type(event).__name__.lower() for event in HAPPENINGS
+    ]
+    assert (trainer["out"], trainer["resume"]) == (Path("there"), True)
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt(), "a clean stop"])
+def test_a_stopped_run_says_how_to_go_on(
+    ending: object, trainer: dict[str, object], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer["ending"] = ending
+    monkeypatch.setattr(sys, "argv", ["loraloom", "train", "my cups", "--resume"])
+    result = invoke("train", pictures)
+    assert result.exit_code == 130
+    assert "loraloom train 'my cups' --resume" in " ".join(result.stderr.split())
+
+
+def test_an_error_in_training_reaches_main(
+    trainer: dict[str, object], pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer["ending"] = LoraloomError("The disk is full.")
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["train", str(pictures)])
+    assert exit_info.value.code == 1
+    assert "error: The disk is full." in capsys.readouterr().err
+
+
+def test_bases_as_json() -> None:
+    result = invoke("bases", "--json")
+    for found in json.loads(result.stdout):
+        assert found.keys() == {"name", "title", "family", "licence", "native_px", "folder"}
+        assert found["name"] in invoke("bases").stdout
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """A small adapter in kohya's layout, with alpha 2 at rank 4."""
+    import torch
+
+    from loraloom.adapters.file import write
+    from loraloom.adapters.state import LoraWeights
+
+    module = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    weights = LoraWeights(torch.rand(4, 8), torch.rand(8, 4), 2.0)
+    path = tmp_path / "mine.safetensors"
+    write(path, {"unet": {module: weights}}, "kohya", {"loraloom.trigger": "ohwx"})
+    return path
+
+
+def test_inspect(adapter: Path) -> None:
+    found = json.loads(invoke("adapter", "inspect", adapter, "--json").stdout)
+    assert (found["layout"], found["rank"], found["alpha"]) == ("kohya", 4, 2.0)
+    assert (found["modules"], found["trigger"]) == ({"unet": 1}, "ohwx")
+    assert found["size_bytes"] == adapter.stat().st_size
+    shown = invoke("adapter", "inspect", adapter).stdout
+    assert "kohya" in shown
+    assert "ohwx" in shown
+
+
+def test_convert_there_and_back(adapter: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    there, back = tmp_path / "there.safetensors", tmp_path / "back.safetensors"
+    assert invoke("adapter", "convert", adapter, "--to", "diffusers", "--out", there).exit_code == 0
+    assert invoke("adapter", "convert", there, "--to", "kohya", "--out", back).exit_code == 0
+    before, after = load_file(adapter), load_file(back)
+    assert before.keys() == after.keys()
+    assert all(bool((before[key] == after[key]).all()) for key in before)
+    taken = invoke("adapter", "convert", adapter, "--to", "kohya", "--out", back)
+    assert isinstance(taken.exception, OutputExists)
+
+
+class FakeGenerator:
+    def generate(self, requests: list[object], batch_size: int) -> list[Image.Image]:
+        return [Image.new("RGB", (8, 8)) for _ in requests]
+
+
+def test_generate_writes_numbered_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
+    def open_generator(*given: object) -> FakeGenerator:
+        opened.append(given)
+        return FakeGenerator()
+
+    monkeypatch.setattr(generate_command, "_open_generator", open_generator)
+    adapter = tmp_path / "a.safetensors"
+    adapter.write_bytes(b"")
+    out = tmp_path / "out"
+    arguments = ("generate", "--prompt", "a cup", "--prompt", "a 杯", "--count", 5, "--seed", 7,
+                 "--adapter", f"{adapter}:0.5", "--out", out, "--json")  # fmt: skip
+    first, second = invoke(*arguments), invoke(*arguments)
+    assert first.exit_code == 0, first.stderr
+    assert opened[0] == ("starter", [(adapter, 0.5)])
+    lines = [json.loads(line) for line in (first.stdout + second.stdout).splitlines()]
+    assert len({line["path"] for line in lines}) == len(list(out.iterdir())) == 20
+    assert [line["seed"] for line in lines[:10]] == [7, 8, 9, 10, 11] * 2
+    assert Image.open(lines[9]["path"]).text["prompt"] == "a 杯"
+
+
+def test_adapter_and_scale(tmp_path: Path) -> None:
+    plain, odd = tmp_path / "a.safetensors", tmp_path / "b:c"
+    plain.touch()
+    odd.touch()
+    assert parse_adapter(str(plain)) == (plain, 1.0)
+    assert parse_adapter(f"{plain}:-0.5") == (plain, -0.5)
+    assert parse_adapter(str(odd)) == (odd, 1.0)
+    for scale in ("nan", "inf", "99"):
+        with pytest.raises(typer.BadParameter, match="scale"):
+            parse_adapter(f"{plain}:{scale}")
+    with pytest.raises(AdapterUnreadable):
+        parse_adapter("nowhere")
+
+
+def test_size() -> None:
+    assert parse_size(None) == (None, None)
+    assert parse_size("512") == (512, 512)
+    assert parse_size("512x768") == (512, 768)
+    for text in ("x", "1x1", "99999", "512x512x3"):
+        with pytest.raises(typer.BadParameter):
+            parse_size(text)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """The arguments of a real, tiny run of so many steps that it does not end by itself."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    base = tiny.save_base(folder / "base")
+    pictures = tiny.save_pictures(folder / "pictures")
+    settings = ("prior.images=0", "data.resolution_px=64", "adapter.rank=2", "batch_size=1",
+                "validation.every_steps=0")  # fmt: skip
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    return ["train", pictures, "--base", base, "--trigger", "zk person", *chosen]
+
+
+@pytest.mark.slow
+def test_train_generate_for_real(tiny_run: list[object], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = [*tiny_run, "--set", "schedule.steps=2", "--json", "--out", out]
+    run = shell(*arguments)
+    assert run.returncode == 0, run.stderr
+    told = [json.loads(line) for line in run.stdout.splitlines()]
+    assert told[-1]["event"] == "finished"
+    assert "finished run" in shell(*arguments).stderr
+    base = tiny_run[tiny_run.index("--base") + 1]
+    drawn = shell("generate", "--base", base, "--adapter", f"{told[-1]['adapter']}:0.5", "--prompt",
+                  "zk person", "--steps", 2, "--out", tmp_path / "drawn", "--json")  # fmt: skip
+    assert drawn.returncode == 0, drawn.stderr
+    assert Image.open(json.loads(drawn.stdout)["path"]).format == "PNG"
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_the_run_goes_on(tiny_run: list[object], tmp_path: Path) -> None:
+    words = [*map(str, tiny_run), "--json", "--out", str(tmp_path / "run")]
+    words += ["--set", "schedule.steps=1000"]
+    program = [sys.executable, "-c", "from loraloom.cli import main; main()"]
+    with subprocess.Popen(
+        [*program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stderr
+        for line in process.stdout:
+            if '"step": 3' in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest, stderr = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "To go on: loraloom train" in stderr
+    assert "Traceback" not in stderr
+    saved = max(json.loads(line)["step"] for line in rest.splitlines() if '"saved"' in line)
+    assert 3 <= saved < 1000
+    process = subprocess.Popen(
+        [*program, *words, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout
+    started = next(line for line in process.stdout if '"started"' in line)
+    process.kill()
+    process.communicate()
+    assert json.loads(started)["first_step"] == saved + 1
