@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import shutil
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -210,12 +210,12 @@ def _judge(identity: Identity, drawn: _Drawn) -> tuple[Scores, list[Reading]]:
 def _report(state: _Run, drawn: _Drawn, scores: Scores, readings: list[Reading]) -> DemoFinished:
     out, total = state.out, sum(state.seconds.values())
     verdict = scores.verdict
-    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory_mib = peak_memory_mib()
     facts = {
         **{name: round(value, 4) for name, value in asdict(scores).items()},
         "pictures": {"adapter": PICTURES, "base": PICTURES, "untriggered": BLEED_PICTURES},
         "seconds": {**state.seconds, "total": round(total, 2)},
-        "peak_memory_mib": round(memory_mib),
+        "peak_memory_mib": memory_mib and round(memory_mib),
         "settings": (state.out / "run" / "config.toml").read_text(encoding="utf-8"),
         "seeds": {"first": FIRST_SEED, "count": PICTURES},
         "guidance": GUIDANCE,
@@ -242,6 +242,16 @@ def _report(state: _Run, drawn: _Drawn, scores: Scores, readings: list[Reading])
         ),
     )
     return DemoFinished(out, scores, round(total, 1), verdict, advice)
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory this process has held; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
 def _rows(

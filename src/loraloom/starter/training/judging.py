@@ -24,8 +24,8 @@ def _labels(split: str, count: int) -> dict[str, Tensor]:
 
 def _worn(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Blur and noise like a codec's, so that the judge reads generated pictures as well."""
-    if rng.random() < 0.6:
-        side = int(rng.integers(56, 128))
+    if rng.random() < 0.4:
+        side = int(rng.integers(72, 128))
         small = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
         pixels = F.interpolate(small, size=pixels.shape[-2:], mode="bilinear")
     noise = torch.from_numpy(rng.standard_normal(pixels.shape, dtype=np.float32))
