@@ -17,7 +17,8 @@ test: install
 	$(BIN)/coverage report --include='*/loraloom/train/*,*/loraloom/adapters/*' --fail-under=90
 
 bench: install
-	$(BIN)/python bench/steps.py
+	$(BIN)/python -m bench.steps --model starter --batch 1,4
+	$(BIN)/python -m bench.steps --model sd15 --px 256 --batch 1,4
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage

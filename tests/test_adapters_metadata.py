@@ -16,6 +16,7 @@ def facts(**changes: object) -> AdapterMetadata:
         "width_px": 512,
         "height_px": 512,
         "steps": 600,
+        "step": 450,
         "seed": 7,
         "batch_size": 4,
         "precision": "bfloat16",

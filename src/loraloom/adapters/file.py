@@ -51,7 +51,8 @@ def write(
     """
     named = keys.to_kohya(state) if layout == "kohya" else keys.to_diffusers(state)
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in named.items()}
-    metadata = dict(metadata)
+    own = {"format", peft_config.METADATA_KEY}  # diffusers' alone; elsewhere they would mislead
+    metadata = {name: value for name, value in metadata.items() if name not in own}
     if layout == "diffusers":
         metadata |= {"format": "pt", peft_config.METADATA_KEY: peft_config.for_diffusers(state)}
     write_atomic(path, _serialise(tensors, metadata))

@@ -27,6 +27,7 @@ class AdapterMetadata:
     width_px: int
     height_px: int
     steps: int
+    step: int  # of these, when the adapter was as it is in the file
     seed: int
     batch_size: int
     precision: str  # "float32", "bfloat16", "float16"
@@ -67,6 +68,7 @@ class AdapterMetadata:
             "ss_num_train_images": len(self.captions),
             "ss_num_reg_images": self.regularisation_images,
             "ss_max_train_steps": self.steps,
+            "ss_steps": self.step,
             "ss_batch_size_per_device": self.batch_size,
             "ss_total_batch_size": self.batch_size,
             "ss_seed": self.seed,

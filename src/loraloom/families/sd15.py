@@ -53,7 +53,7 @@ INFO = FamilyInfo(
     text_encoder_targets=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
     layouts=("kohya", "diffusers"),
     base_version="sd_v1",
-    architecture="stable-diffusion-v1",
+    architecture="stable-diffusion-v1/lora",
     defaults=read_data("sd15"),
 )
 

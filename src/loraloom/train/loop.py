@@ -186,10 +186,12 @@ def _batch_loss(
     weight = weight * torch.tensor([e.weight for e in batch], device=setup.device)
 
     trained = step <= setup.text_encoder_steps
+    # Conditions that are kept must not depend on the step that first asked for them.
+    dropping = live.components.values() if trained else [live.parts.denoiser]
     generator = stream(config.seed, "dropout", step, number)
     with (
         autocast(setup.device, setup.dtype),
-        lora.dropout(live.parts.denoiser, config.adapter.dropout, generator),
+        lora.dropout(dropping, config.adapter.dropout, generator),
     ):
         conditions = live.texts([pick.caption for pick in picks], trained=trained)
         condition = {

@@ -45,11 +45,15 @@ def inject(
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
         if ".lora_A." in name:
-            nn.init.kaiming_uniform_(parameter.data, a=math.sqrt(5), generator=generator)
+            start = torch.empty(parameter.shape)  # on the CPU, where the generator is
+            nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
+            parameter.data.copy_(start)
     for module in model.modules():
         if isinstance(module, LoraLayer):
             # Autocast casts where it must; peft's own cast would go through float32 and back.
             module.cast_input_dtype_enabled = False
+    # peft's new layers start in training mode, where their dropout draws from the global stream.
+    model.eval()
     return trained
 
 
@@ -61,17 +65,22 @@ def copy_into(trained: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor]) 
 
 
 @contextmanager
-def dropout(model: nn.Module, probability: float, generator: torch.Generator) -> Iterator[None]:
+def dropout(
+    models: Iterable[nn.Module], probability: float, generator: torch.Generator
+) -> Iterator[None]:
     """Within, the adapters drop inputs; torch's dropout knows only the global stream, so that one
     is set aside meanwhile."""
     if probability == 0:
         yield
         return
-    layers = [m.lora_dropout for m in model.modules() if isinstance(m, LoraLayer)]
+    modules = (module for model in models for module in model.modules())
+    layers = [module.lora_dropout for module in modules if isinstance(module, LoraLayer)]
     with torch.random.fork_rng():
         torch.manual_seed(generator.initial_seed())
-        for layer in layers:
-            layer.train()
-        yield
-        for layer in layers:
-            layer.eval()
+        try:
+            for layer in layers:
+                layer.train()
+            yield
+        finally:
+            for layer in layers:
+                layer.eval()

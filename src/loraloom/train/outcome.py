@@ -32,9 +32,9 @@ def write_final(setup: Setup, model: Model, step: int) -> Path:
     state, strings = file.read(step_file(setup.out, step), names)
     paths = {layout: setup.out / f"adapter-{layout}.safetensors" for layout in _layouts(setup)}
     paths[_layouts(setup)[0]] = setup.out / "adapter.safetensors"
+    check.check_keys(step_file(setup.out, step), names)
     for layout, path in paths.items():
         file.write(path, state, layout, strings)
-        check.check_keys(path, names)
     return setup.out / "adapter.safetensors"
 
 
@@ -55,7 +55,8 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         alpha=config.adapter.alpha,
         width_px=px,
         height_px=px,
-        steps=step,
+        steps=config.schedule.steps,
+        step=step,
         seed=config.seed,
         batch_size=config.batch_size,
         precision=name_of(setup.dtype),
