@@ -48,6 +48,7 @@ def ours(setup: Setup, out: Path) -> list[float]:
             "adapter": {"rank": setup.rank, "alpha": setup.rank, "targets": "attention"},
             "schedule": {"steps": setup.steps},
             "prior": {"images": 0},
+            "text_encoder": {"ratio": 0.0},
             "validation": {"every_steps": 0},
             "checkpoint": {"every_steps": setup.steps},
         }
@@ -66,6 +67,7 @@ def floor(setup: Setup, out: Path) -> list[float]:
     dtype = choose_dtype("auto", device)
     parts = family.load(setup.base, only=("denoiser", "vae"), dtype=dtype, device=device)
     latent = family.latent_format(parts.vae)
+    parts.denoiser.to(memory_format=torch.channels_last)
     side = setup.side_px // latent.factor
     x = torch.randn(setup.batch_size, latent.channels, side, side, dtype=dtype, device=device)
     width = parts.denoiser.config.cross_attention_dim

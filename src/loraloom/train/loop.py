@@ -18,7 +18,17 @@ from torch import Tensor
 from loraloom.config import TrainConfig
 from loraloom.errors import LossNotFinite
 from loraloom.families.base import Condition
-from loraloom.train import batches, cache, lora, model, objective, outcome, prior, validation
+from loraloom.train import (
+    allocator,
+    batches,
+    cache,
+    lora,
+    model,
+    objective,
+    outcome,
+    prior,
+    validation,
+)
 from loraloom.train.batches import Example
 from loraloom.train.cache import TensorCache
 from loraloom.train.checkpoint import Checkpoint, load_latest, save_checkpoint
@@ -63,6 +73,8 @@ def _train(setup: Setup, stop: StopRequest) -> Iterator[Event]:
     for stage in _prepare_inputs(setup, tensors):
         yield stage
         stop.check()
+    allocator.return_freed_memory()
+    allocator.keep_freed_memory()
     examples = (*setup.examples, *prior.examples_of(config, setup.examples, out / "prior"))
     live = model.load(setup, tensors)
     checkpoint, broken = load_latest(out / "checkpoints")
