@@ -23,7 +23,8 @@ bench: install
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage
 
-# torch goes first and pinned: any looser wish would fetch the newest build with all of CUDA.
+# torch goes first and pinned, so that nothing else chooses its version. PyPI's build for Linux
+# brings CUDA; for the smaller CPU build, install that one into .venv first.
 $(VENV)/.packages: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(MAKE) venv-from-debian
 	$(BIN)/pip install --quiet 'torch==2.13.0'

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import struct
 from pathlib import Path
 
@@ -15,17 +16,14 @@ from tests import tiny_lora
 from tests.test_adapters_keys import same
 
 from loraloom.adapters import file
-from loraloom.adapters.check import check_keys
+from loraloom.adapters.check import ModuleShapes, check_keys, weight_shapes
 from loraloom.adapters.keys import Layout, to_diffusers
 from loraloom.adapters.state import AdapterState, LoraWeights, from_peft, with_unit_scale
 from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable, DiskFull, OutputUnwritable
 
 
-def modules_of(pipe: StableDiffusionPipeline) -> dict[str, list[str]]:
-    return {
-        "unet": [name for name, _ in pipe.unet.named_modules()],
-        "text_encoder": [name for name, _ in pipe.text_encoder.named_modules()],
-    }
+def shapes_of(pipe: StableDiffusionPipeline) -> ModuleShapes:
+    return {"unet": weight_shapes(pipe.unet), "text_encoder": weight_shapes(pipe.text_encoder)}
 
 
 def names_in(folder: Path) -> list[str]:
@@ -59,7 +57,7 @@ def test_diffusers_draws_the_same_picture_from_the_file(
     file.write(path, state, layout, {})
 
     fresh = tiny_lora.pipeline()
-    check_keys(path, modules_of(fresh))
+    check_keys(path, shapes_of(fresh))
     fresh.load_lora_weights(str(tmp_path), weight_name=path.name, adapter_name="a")
     torch.testing.assert_close(tiny_lora.picture(fresh), wanted, atol=1e-5, rtol=0)
 
@@ -165,9 +163,19 @@ def test_check_names_what_does_not_fit(tmp_path: Path) -> None:
     state["unet"]["down_blocks.7.to_q"] = next(iter(small()["unet"].values()))
     file.write(path, state, "kohya", {})
     with pytest.raises(AdapterKeysUnknown, match=r"3 of its 6.*\n.*lora_unet_down_blocks_7_to_q"):
-        check_keys(path, {"unet": ["mid_block.attentions.0.proj_in"], "text_encoder": []})
+        check_keys(path, {"unet": {"mid_block.attentions.0.proj_in": (4, 3)}, "text_encoder": {}})
     with pytest.raises(AdapterKeysUnknown, match="0 of its 6"):
         check_keys(path, {})
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (5, 3), (4, 3, 1, 1)])
+def test_check_names_widths_that_differ(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "a.safetensors"
+    file.write(path, small(), "diffusers", {})
+    check_keys(path, {"unet": {"mid_block.attentions.0.proj_in": (4, 3)}})
+    said = re.escape(f"unet.mid_block.attentions.0.proj_in: (4, 3) in the file, {shape} in the")
+    with pytest.raises(AdapterKeysUnknown, match=said):
+        check_keys(path, {"unet": {"mid_block.attentions.0.proj_in": shape}})
 
 
 def header_only(header: bytes, data: bytes = b"") -> bytes:

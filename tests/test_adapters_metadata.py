@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from loraloom.adapters.metadata import AdapterMetadata
 
 
@@ -19,6 +21,7 @@ def facts(**changes: object) -> AdapterMetadata:
         "step": 450,
         "seed": 7,
         "batch_size": 4,
+        "accumulation": 3,
         "precision": "bfloat16",
         "learning_rate": 1e-4,
         "text_encoder_learning_rate": None,
@@ -59,3 +62,30 @@ def test_modelspec_and_our_own() -> None:
     assert "modelspec.date" not in strings
     assert facts(date="2026-01-02").to_strings()["modelspec.date"] == "2026-01-02"
     assert facts(prediction_type="epsilon").to_strings()["modelspec.prediction_type"] == "epsilon"
+
+
+def test_what_shaped_the_batches_and_the_loss() -> None:
+    strings = facts(
+        caption_dropout=0.1, shuffle_tags=True, keep_tags=2, mirror=True, prior_weight=0.5,
+        max_grad_norm=2.0, dropout=0.2,
+    ).to_strings()  # fmt: skip
+    wanted = {
+        "ss_batch_size_per_device": "4",
+        "ss_gradient_accumulation_steps": "3",
+        "ss_total_batch_size": "12",
+        "ss_caption_dropout_rate": "0.1",
+        "ss_shuffle_caption": "True",
+        "ss_keep_tokens": "2",
+        "ss_flip_aug": "True",
+        "ss_prior_loss_weight": "0.5",
+        "ss_max_grad_norm": "2.0",
+        "ss_network_dropout": "0.2",
+    }
+    assert wanted.items() <= strings.items()
+    assert facts().to_strings()["ss_network_dropout"] == "None"
+
+
+@pytest.mark.parametrize(("ours", "kohyas"), [(0, "None"), (1, "2"), (2, "3")])
+def test_clip_skip_is_counted_as_kohya_does(ours: int, kohyas: str) -> None:
+    """sd-scripts takes hidden_states[-clip_skip]: 2 is the last layer but one."""
+    assert facts(clip_skip=ours).to_strings()["ss_clip_skip"] == kohyas

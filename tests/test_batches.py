@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from loraloom.config import DataConfig
 from loraloom.dataset.buckets import Bucket, plan_crop
-from loraloom.train.batches import Example, caption_variants, pick, plan, split
+from loraloom.dataset.folder import Item
+from loraloom.families.base import BaseProfile
+from loraloom.train.batches import Example, caption_variants, examples_of, pick, plan, split
 
 DATA = DataConfig(folder=Path("pictures"))
 
@@ -50,6 +52,15 @@ def test_split_is_by_content() -> None:
     assert split(MIXED[::-1], 0.1, 0)[1] == held_out
     assert split(MIXED[:4], 0.1, 0)[1] == ()
     assert split(MIXED, 0.0, 0)[1] == ()
+
+
+def test_examples_do_not_depend_on_file_names() -> None:
+    profile = BaseProfile("Tiny", 64, 16, 2.0)
+    items = [Item(Path(f"{n}.png"), f"shade {n}", f"sha {n}", 64, 64) for n in range(6)]
+    renamed = [replace(item, path=Path(f"{9 - n}.png")) for n, item in enumerate(items)]
+    one = examples_of(items, DATA, profile)
+    other = examples_of(sorted(renamed, key=lambda item: item.path), DATA, profile)
+    assert [e.key for e in one] == [e.key for e in other]
 
 
 def test_shuffled_captions_keep_the_first_tags() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from loraloom.errors import DiskFull, OutputUnwritable
+from loraloom.errors import CheckpointUnusable, DiskFull, OutputUnwritable
 from loraloom.train import checkpoint
 from loraloom.train.checkpoint import Checkpoint, load_latest, save_checkpoint
 
@@ -73,3 +73,12 @@ def test_a_folder_that_may_not_be_written_is_named(
     monkeypatch.setattr(checkpoint, "sync_folder", fail)
     with pytest.raises(OutputUnwritable, match="step-000001"):
         save_checkpoint(tmp_path, _at(1), keep=1)
+
+
+def test_nothing_is_moved_where_all_are_broken(tmp_path: Path) -> None:
+    for step in (1, 2):
+        (save_checkpoint(tmp_path, _at(step), keep=2) / "state.json").unlink()
+    for _ in range(2):
+        with pytest.raises(CheckpointUnusable, match=r"step-000002, step-000001"):
+            load_latest(tmp_path)
+    assert _names(tmp_path) == ["step-000001", "step-000002"]

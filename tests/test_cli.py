@@ -16,6 +16,7 @@ from loraloom import cli
 from loraloom.cli import generate as generate_command
 from loraloom.cli.generate import parse_adapter, parse_size
 from loraloom.errors import AdapterUnreadable, LoraloomError, OutputExists
+from loraloom.generate.session import Request
 from loraloom.train import events
 
 MODEL_INDEX = json.dumps(
@@ -122,6 +123,47 @@ class TestErrors:
     def test_empty_prompt(self, tmp_path: Path) -> None:
         assert "--prompt is empty" in self.failing(tmp_path, "generate", "--prompt", " ")
 
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            (["data=x"], "data = 'x' is not possible"),
+            (["data.folder=2024"], "data.folder = 2024 is not possible"),
+            (["schedule=5"], "schedule = 5 is not possible"),
+            (["adapter.targets=atention"], "did you mean attention?"),
+        ],
+    )
+    def test_settings_of_a_wrong_kind(
+        self, settings: list[str], said: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        chosen = [word for setting in settings for word in ("--set", setting)]
+        self.told(capsys, said, "train", pictures, *chosen)
+
+    def test_a_value_for_a_table_in_a_file(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "s.toml").write_text('data = "pictures"')
+        self.told(capsys, "data = 'pictures' is not possible", "train", tmp_path / "s.toml")
+
+    def test_a_base_without_a_part(
+        self, base: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.told(capsys, "no folder 'unet'", "train", pictures, "--base", base, "--out",
+                  pictures.parent / "run")  # fmt: skip
+        self.told(capsys, "no folder ", "generate", "--prompt", "a cup", "--base", base)
+
+    def told(self, capsys: pytest.CaptureFixture[str], said: str, *arguments: object) -> None:
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main([str(argument) for argument in arguments])
+        message = capsys.readouterr().err
+        assert (exit_info.value.code, message.count("\n")) == (1, 1)
+        assert message.startswith("error: ") and said in message
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**30])
+def test_a_seed_out_of_range_is_wrong_usage(seed: int) -> None:
+    result = invoke("generate", "--prompt", "a cup", "--seed", seed)
+    assert result.exit_code == 2 and "--seed" in result.stderr
+
 
 STARTED = events.Started(
     steps=2, first_step=1, items=4, held_out=1, prior_images=0, trainable=1234,
@@ -146,7 +188,9 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """A trainer that does nothing but tell; `ending` is raised after the first step."""
     seen: dict[str, object] = {"ending": None}
 
-    def run(config: object, out: Path, *, resume: bool = False) -> Iterator[events.Event]:
+    def run(
+        config: object, out: Path, *, resume: bool = False, stop: object = None
+    ) -> Iterator[events.Event]:
         seen.update(config=config, out=out, resume=resume)
         ending = seen["ending"]
         yield from HAPPENINGS if ending is None else HAPPENINGS[:3]
@@ -168,7 +212,8 @@ def test_train_shows_what_happens(trainer: dict[str, object], pictures: Path) ->
         "standard",
     )
     assert (trainer["out"], trainer["resume"]) == (Path("out/cups"), False)
-    for text in ("4 pictures", "held-out 0.6", "[really]", "out/adapter.safetensors"):
+    for text in ("4 pictures", "held-out 0.6", "[really]", "out/adapter.safetensors",
+                 "(learning rate x alpha / rank): 0.001", "gap +0.2000"):  # fmt: skip
         assert text in result.stderr
     assert result.stdout == ""
 
@@ -249,7 +294,8 @@ def test_convert_there_and_back(adapter: Path, tmp_path: Path) -> None:
 
 
 class FakeGenerator:
-    def generate(self, requests: list[object], batch_size: int) -> list[Image.Image]:
+    def generate(self, requests: list[Request], batch_size: int) -> list[Image.Image]:
+        assert {request.clip_skip for request in requests} == {2}
         return [Image.new("RGB", (8, 8)) for _ in requests]
 
 
@@ -265,14 +311,16 @@ def test_generate_writes_numbered_pictures(tmp_path: Path, monkeypatch: pytest.M
     adapter.write_bytes(b"")
     out = tmp_path / "out"
     arguments = ("generate", "--prompt", "a cup", "--prompt", "a 杯", "--count", 5, "--seed", 7,
-                 "--adapter", f"{adapter}:0.5", "--out", out, "--json")  # fmt: skip
+                 "--adapter", f"{adapter}:0.5", "--out", out, "--json",
+                 "--clip-skip", 2)  # fmt: skip
     first, second = invoke(*arguments), invoke(*arguments)
     assert first.exit_code == 0, first.stderr
     assert opened[0] == ("starter", [(adapter, 0.5)])
     lines = [json.loads(line) for line in (first.stdout + second.stdout).splitlines()]
     assert len({line["path"] for line in lines}) == len(list(out.iterdir())) == 20
     assert [line["seed"] for line in lines[:10]] == [7, 8, 9, 10, 11] * 2
-    assert Image.open(lines[9]["path"]).text["prompt"] == "a 杯"
+    text = Image.open(lines[9]["path"]).text
+    assert (text["prompt"], text["clip_skip"]) == ("a 杯", "2")
 
 
 def test_adapter_and_scale(tmp_path: Path) -> None:
@@ -343,6 +391,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(tiny_run: list[object], tmp_path: Path
                 break
         rest, stderr = process.communicate(timeout=300)
     assert process.returncode == 130
+    assert "Stopping after this step" in stderr
     assert "To go on: loraloom train" in stderr
     assert "Traceback" not in stderr
     saved = max(json.loads(line)["step"] for line in rest.splitlines() if '"saved"' in line)

@@ -110,3 +110,32 @@ def test_merge_leaves_its_arguments_alone() -> None:
     one, two = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert config.merge(one, two) == {"a": {"b": 1, "c": 2}}
     assert one == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "setting"),
+    [
+        ({"data": "pictures"}, r"data = 'pictures' .* such as data\.folder"),
+        ({"schedule": 5}, r"schedule = 5 .* such as schedule\.steps"),
+    ],
+)
+def test_a_value_in_place_of_a_table(wrong: dict[str, object], setting: str) -> None:
+    with pytest.raises(ConfigInvalid, match=setting):
+        config.refuse_unknown(wrong)
+
+
+@pytest.mark.parametrize("targets", ["atention", ["to_q", 5], 5])
+def test_wrong_targets_are_told_in_one_sentence(targets: object) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        config.validate(config.merge(COMPLETE, {"adapter": {"targets": targets}}))
+    message = str(caught.value)
+    assert message.startswith(f"adapter.targets = {targets!r} is not possible: ")
+    assert "attention, blocks, full" in message and "\n" not in message
+    assert ("did you mean attention?" in message) == (targets == "atention")
+
+
+def test_what_shapes_an_adapter_names_no_place() -> None:
+    tree = config.merge(COMPLETE, {"base": "/home/me/base", "samples": {"prompts": ["me"]}})
+    kept = config.validate(tree).shaping()
+    assert kept["adapter"]["rank"] == 8 and kept["data"]["mirror"] is False
+    assert not {"base", "samples", "checkpoint"} & kept.keys() and "folder" not in kept["data"]

@@ -63,6 +63,13 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "pictures").is_dir()
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(OutputExists, match="is a file; name a folder"):
+        next(demo.run(tmp_path / "notes"))
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 def test_an_unknown_subject_is_told_the_known_ones() -> None:
     assert demo.character("bram").name == "Bram"
     with pytest.raises(SubjectUnknown, match="Mira, Bram, Noor"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from tests import tiny
 
 from loraloom import families, settings
-from loraloom.errors import BaseUnknown
+from loraloom.errors import BaseUnknown, ConfigInvalid
 from loraloom.families.base import Condition
 
 FAMILY = families.get("sd15")
@@ -56,12 +57,48 @@ def test_unknown_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_broken_weights_are_one_sentence(base: Path, tmp_path: Path) -> None:
+    for name in ("unet", "scheduler"):
+        (tmp_path / name).mkdir()
     with pytest.raises(BaseUnknown, match=r"cannot be loaded"):
         FAMILY.load(tmp_path, only=("denoiser",))
-    (tmp_path / "scheduler").mkdir()
     (tmp_path / "scheduler/scheduler_config.json").write_text('{"_class_name": "Popen"}')
     with pytest.raises(BaseUnknown, match=r"names no scheduler"):
         FAMILY.load(tmp_path, only=("scheduler",))
+
+
+def test_a_missing_part_is_named(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "vae")
+    with pytest.raises(BaseUnknown, match=r"no folder 'vae'.*Download it again"):
+        FAMILY.load(tmp_path)
+    with pytest.raises(BaseUnknown, match=r"no folder 'vae'"):
+        FAMILY.fingerprint(tmp_path, "vae")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_cut_short_are_one_sentence(base: Path, tmp_path: Path, part: str) -> None:
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    (path,) = (tmp_path / part).glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BaseUnknown, match=r"cannot be loaded"):
+        FAMILY.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"cross_attention_dim": 1024}, r"a Stable Diffusion 2 model"),
+        ({"in_channels": 9}, r"takes 9 channels, and its VAE gives 4.*inpainting"),
+    ],
+)
+def test_bases_that_only_look_alike_are_refused(
+    base: Path, tmp_path: Path, change: dict[str, int], reason: str
+) -> None:
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "unet/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BaseUnknown, match=reason):
+        families.detect(tmp_path)
 
 
 def test_caption_of_one_chunk_equals_the_pipeline(base: Path) -> None:
@@ -80,6 +117,34 @@ def test_clip_skip_leaves_out_last_layers(base: Path) -> None:
         del parts.text_encoder.encoder.layers[-1]
         wanted = FAMILY.encode_text(parts, ["zk, a hat"])[0]
     torch.testing.assert_close(own.tensors["context"], wanted.tensors["context"])
+
+
+def test_prompts_of_one_chunk_equal_the_pipeline(base: Path) -> None:
+    parts = FAMILY.load(base)
+    pipe = FAMILY.pipeline(parts)
+    prompts, negatives = ["zk, a hat", "a cup"], ["bad", ""]
+    with torch.no_grad():
+        own = FAMILY.prompt_embeds(parts, prompts, negatives)
+        wanted = pipe.encode_prompt(prompts, "cpu", 1, True, negatives)
+    torch.testing.assert_close(own["prompt_embeds"], wanted[0])
+    torch.testing.assert_close(own["negative_prompt_embeds"], wanted[1])
+
+
+def test_prompts_of_many_chunks_are_as_in_training(base: Path) -> None:
+    parts = FAMILY.load(base, only=("text_encoder", "tokenizer"))
+    long = "ab " * 60
+    with torch.no_grad():
+        own = FAMILY.prompt_embeds(parts, [long], ["bad"], clip_skip=1)
+        texts = FAMILY.encode_text(parts, [long, "bad", ""], clip_skip=1)
+    trained, bad, empty = (condition.tensors["context"] for condition in texts)
+    torch.testing.assert_close(own["prompt_embeds"][0], trained)
+    torch.testing.assert_close(own["negative_prompt_embeds"][0], torch.cat([bad, empty]))
+
+
+def test_more_layers_than_there_are_cannot_be_left_out(base: Path) -> None:
+    parts = FAMILY.load(base, only=("text_encoder", "tokenizer"))
+    with pytest.raises(ConfigInvalid, match=r"clip_skip = 3 is not possible.* 2 layers"):
+        FAMILY.encode_text(parts, ["a"], clip_skip=3)
 
 
 def test_long_captions_take_more_chunks(base: Path) -> None:
@@ -119,9 +184,11 @@ def test_t_maps_to_every_timestep() -> None:
         seen.append(t)
         return (x,)
 
-    t = torch.arange(1000) / 999
-    FAMILY.predict(denoiser, torch.zeros(1000, 1), t, {"context": torch.zeros(1)})
-    assert torch.equal(seen[0], torch.arange(1000))
+    for length in (1000, 50):
+        t = torch.arange(length) / (length - 1)
+        condition = {"context": torch.zeros(1)}
+        FAMILY.predict(denoiser, torch.zeros(length, 1), t, condition, timesteps=length)
+        assert torch.equal(seen.pop(), torch.arange(length))
 
 
 def test_latents_are_scaled_and_come_back(base: Path) -> None:

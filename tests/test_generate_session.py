@@ -1,14 +1,18 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from tests import tiny_lora
 
 from loraloom.adapters import file
 from loraloom.adapters.state import LoraWeights, from_peft
 from loraloom.errors import AdapterKeysUnknown, AdapterNameUnknown, PromptEmpty, SizeInvalid
+from loraloom.generate import session
 from loraloom.generate.session import Generator, Request
 
 
@@ -96,6 +100,55 @@ def test_adapter_for_another_base_is_refused_before_loading(
     with pytest.raises(AdapterKeysUnknown, match=r"other\.safetensors"):
         generator.load_adapter(path, "other")
     assert generator.adapters == ()
+
+
+def test_an_adapter_of_other_widths_is_refused_before_loading(
+    generator: Generator, adapters: list[Path], tmp_path: Path
+) -> None:
+    state, _ = file.read(adapters[0])
+    name = min(state["unet"])
+    lora = state["unet"][name]
+    wider = torch.cat([lora.down, lora.down], dim=1)
+    state["unet"][name] = LoraWeights(wider, lora.up, lora.alpha)
+    path = tmp_path / "wide.safetensors"
+    file.write(path, state, "kohya", {})
+    inside = rf"unet\.{re.escape(name)}: \({len(lora.up)}, {wider.shape[1]}"
+    with pytest.raises(AdapterKeysUnknown, match=rf"widths of 1 do not.*\n  {inside}"):
+        generator.load_adapter(path, "wide")
+    assert generator.adapters == ()
+
+
+def test_a_short_prompt_draws_what_the_pipeline_draws(generator: Generator, base: Path) -> None:
+    pipe = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    wanted = pipe(
+        "a cat", negative_prompt="a dog", num_inference_steps=2, guidance_scale=5.0,
+        width=8, height=8, generator=torch.Generator().manual_seed(1),
+    ).images[0]  # fmt: skip
+    drawn = generator.generate([Request("a cat", 1, negative_prompt="a dog", steps=2)])[0]
+    assert distance(drawn, wanted) <= 1
+
+
+def test_words_after_the_token_limit_count(generator: Generator) -> None:
+    start = "ab " * 50  # two tokens a word
+    drawn = generator.generate([request(prompt=start + word) for word in ("cat", "dog", "cat")])
+    assert distance(drawn[0], drawn[2]) == 0
+    assert distance(drawn[0], drawn[1]) > 0
+
+
+def test_clip_skip_draws_as_the_shortened_encoder_does(generator: Generator, base: Path) -> None:
+    skipping = Request("a cat", 1, steps=2, clip_skip=1)
+    drawn, plain = generator.generate([skipping, request()])
+    shortened = Generator(base)
+    del shortened._parts.text_encoder.encoder.layers[-1]
+    assert distance(drawn, shortened.generate([request()])[0]) <= 1
+    assert distance(drawn, plain) > 1
+
+
+def test_it_draws_where_training_would_run(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "choose_device", lambda: "meta")
+    assert Generator(base)._parts.denoiser.device.type == "meta"
+    assert Generator(base, device="cpu")._parts.denoiser.device.type == "cpu"
 
 
 def test_names_and_requests_are_checked(generator: Generator, adapters: list[Path]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tests import tiny
 
@@ -22,8 +24,9 @@ from loraloom.errors import (
 from loraloom.train import loop, model, prior
 from loraloom.train.cache import TensorCache
 from loraloom.train.events import Finished, Sampled, Saved, Stage, Started, Step, Validated, Warned
+from loraloom.train.samples import sample
 from loraloom.train.setup import prepare
-from loraloom.train.stop import TrainingStopped
+from loraloom.train.stop import StopRequest, TrainingStopped
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,30 @@ def test_finished_run_is_not_overwritten(base: Path, pictures: Path, tmp_path: P
     with pytest.raises(OutputExists, match="finished run"):
         next(train.run(config, tmp_path))
     assert list(train.run(config, tmp_path, resume=True)) == [finished]
+    other = tiny.config(base, pictures, schedule={"steps": 3}, seed=1)
+    with pytest.raises(CheckpointUnusable, match=r"schedule\.steps, seed"):
+        next(train.run(other, tmp_path, resume=True))
+
+
+def test_resume_without_a_run_says_so(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, schedule={"steps": 1})
+    warned = [e.message for e in train.run(config, tmp_path / "a", resume=True)
+              if isinstance(e, Warned)]  # fmt: skip
+    assert any("no checkpoint to go on from" in message for message in warned)
+    afresh = [e.message for e in train.run(config, tmp_path / "b") if isinstance(e, Warned)]
+    assert not any("checkpoint" in message for message in afresh)
+
+
+def test_broken_checkpoints_never_restart_a_run(base: Path, pictures: Path, tmp_path: Path) -> None:
+    events = train.run(tiny.config(base, pictures), tmp_path)
+    while not (isinstance(event := next(events), Saved) and event.step == 4):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    for path in tmp_path.glob("checkpoints/*/tensors.safetensors"):
+        path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(CheckpointUnusable, match="Every checkpoint"):
+            list(train.run(tiny.config(base, pictures), tmp_path, resume=True))
 
 
 def test_unfinished_run_wants_resume_with_the_same_settings(
@@ -178,6 +205,16 @@ def test_stop_saves_and_says_how_to_go_on(
     assert signal.getsignal(number) == before
 
 
+def test_a_stop_is_told_at_once(base: Path, pictures: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    stop = StopRequest(lambda: told.append("stopping"))
+    with pytest.raises(TrainingStopped):
+        for event in train.run(tiny.config(base, pictures), tmp_path, stop=stop):
+            if isinstance(event, Step) and event.step == 1:
+                signal.raise_signal(signal.SIGINT)
+                assert told == ["stopping"]
+
+
 def test_stop_before_the_first_step(base: Path, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="before the first step"):
         for event in train.run(tiny.config(base, pictures), tmp_path):
@@ -214,6 +251,70 @@ def test_no_module_to_train(base: Path, pictures: Path, tmp_path: Path) -> None:
     config = tiny.config(base, pictures, adapter={"targets": ["nothing_like_it"]})
     with pytest.raises(NothingToTrain, match=r"adapter\.targets"):
         list(train.run(config, tmp_path / "out"))
+
+
+def test_each_target_must_match(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, adapter={"targets": ["to_q", "to_qq", "attn1"]})
+    with pytest.raises(NothingToTrain, match=r"ends in 'to_qq', 'attn1'\."):
+        list(train.run(config, tmp_path / "out"))
+
+
+def test_warnings_on_the_pictures(base: Path, tmp_path: Path) -> None:
+    folder = tiny.save_pictures(tmp_path / "p", 5)
+    for number in (1, 3):
+        Image.new("RGB", (31, 40), (number, 0, 0)).save(folder / f"{number}.png")
+    small = prepare(tiny.config(base, folder, schedule={"steps": 500}), tmp_path / "out")
+    few, soft = (warned.message for warned in small.warnings)
+    assert few == "5 pictures are few for kind = character: 25 to 35 are recommended."
+    assert soft.startswith("2 of 5 pictures are smaller than the training resolution")
+    many = tiny.save_pictures(tmp_path / "many", 51)
+    setup = prepare(tiny.config(base, many, schedule={"steps": 500}), tmp_path / "out")
+    assert [warned.message.split(" for ")[0] for warned in setup.warnings] == [
+        "51 pictures are many"
+    ]
+
+
+def test_file_tells_no_place_and_what_shaped_it(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(
+        base, pictures, schedule={"steps": 2}, clip_skip=1, accumulation=2,
+        samples={"prompts": ["my secret"], "steps": 1},
+    )  # fmt: skip
+    list(train.run(config, tmp_path))
+    with safe_open(tmp_path / "adapter.safetensors", "pt") as opened:
+        metadata = opened.metadata()
+    recipe = json.loads(metadata["loraloom.recipe"])
+    assert recipe["base"] == base.name and recipe["adapter"]["rank"] == 2
+    assert not any(
+        str(place) in value or "secret" in value
+        for place in (base.parent, pictures.parent) for value in metadata.values()
+    )  # fmt: skip
+    assert (metadata["ss_clip_skip"], metadata["ss_total_batch_size"]) == ("2", "4")
+
+
+def test_samples_and_class_pictures_heed_long_prompts_and_clip_skip(
+    base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    family = families.get("sd15")
+    live = family.load(base, only=("denoiser",))
+
+    def drawn(word: str, clip_skip: int = 0) -> tuple[bytes, bytes]:
+        prompt = "ab " * 50 + word  # two tokens a word
+        config = tiny.config(
+            base, pictures, clip_skip=clip_skip, samples={"prompts": [prompt], "steps": 1},
+            prior={"images": 1, "steps": 1, "class_prompt": prompt},
+        )  # fmt: skip
+        setup = prepare(config, tmp_path)
+        folder = tmp_path / f"{word}-{clip_skip}"
+        sampled = sample(
+            config.samples, family, base, setup.profile, live, folder, 1, clip_skip=clip_skip
+        )
+        list(prior.generate(config, family, base, setup.examples, folder, device="cpu",
+                            dtype=torch.float32))  # fmt: skip
+        return sampled.paths[0].read_bytes(), (folder / "0000.png").read_bytes()
+
+    plain, others = drawn("cat"), [drawn("dog"), drawn("cat", 1)]
+    for other in others:
+        assert plain[0] != other[0] and plain[1] != other[1]
 
 
 def test_wrong_input_leaves_no_folder(base: Path, pictures: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests import tiny
 
 from loraloom.train import batches, model
 from loraloom.train.cache import TensorCache
-from loraloom.train.loop import _batch_loss, _prepare_inputs
+from loraloom.train.loop import _batch_loss, _prepare_inputs, _ruler
 from loraloom.train.objective import (
     min_snr_weight,
     offset_noise,
@@ -123,3 +124,22 @@ def test_loss_and_gradients_equal_the_formula_in_float64(tmp_path: Path, predict
         assert gradient is not None and other[name] is not None
         difference = (gradient.double() - other[name]).norm() / other[name].norm()
         assert difference < 2e-5, name
+
+
+def test_the_denoiser_is_asked_at_the_schedulers_timesteps(tmp_path: Path) -> None:
+    base = tiny.save_base(tmp_path / "base")
+    path = base / "scheduler/scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_train_timesteps": 50}))
+    pictures = tiny.save_pictures(tmp_path / "pictures")
+    config = tiny.config(base, pictures, validation={"timesteps": [0.0, 1.0]})
+    setup = prepare(config, tmp_path / "out")
+    tensors = TensorCache(tmp_path / "cache")
+    for _ in _prepare_inputs(setup, tensors):
+        pass
+    live = model.load(setup, tensors)
+    asked: list[list[int]] = []
+    live.parts.denoiser.register_forward_pre_hook(lambda _, given: asked.append(given[1].tolist()))
+    _batch_loss(setup, live, tensors, setup.examples[:2], 3, 0)
+    _ruler(setup, live, tensors).measure(live.parts.denoiser, setup.examples[:1])
+    start = uniform(stream(config.seed, "timesteps", 3, 0))
+    assert asked == [[int((start + place / 2) % 1 * 50) for place in range(2)], [0, 49]]

@@ -75,8 +75,12 @@ def test_resolve_reads_base_and_folder(tmp_path: Path) -> None:
     pictures = tiny.save_pictures(tmp_path / "pictures", 3)
     config = resolve({"base": str(base), "data": {"folder": str(pictures)}})
     assert config.prior.images == 2 * 3
+    (pictures / "0.png").write_bytes(b"counted, not opened")
+    assert resolve({"base": str(base), "data": {"folder": str(pictures)}}) == config
     with pytest.raises(ConfigInvalid, match=r"data.folder is missing"):
         resolve({"base": str(base)})
+    with pytest.raises(ConfigInvalid, match=r"data\.folder = 2024 .* in quotes"):
+        resolve({"base": str(base), "data": {"folder": 2024}})
     with pytest.raises(BaseUnknown):
         resolve({"base": "nowhere", "data": {"folder": str(pictures)}})
 

@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from loraloom.errors import OutputUnwritable
 from loraloom.evaluate.curves import Curves, Validation, draw_curves, smoothed
 from loraloom.evaluate.report import Metric, PictureRow, ReportData, duration, write_report
+from loraloom.starter.example import write_example
+from loraloom.starter.world.scene import CHARACTERS
 
 
 class Page(HTMLParser):
@@ -97,3 +100,13 @@ def test_curves_are_drawn_the_same_each_time_even_without_data(tmp_path: Path) -
     draw_curves(tmp_path / "c.png", Curves([], []))
     draw_curves(tmp_path / "d.png", Curves([(1, 0.5)], [Validation(1, 0.5, None)], best_step=1))
     assert Image.open(tmp_path / "c.png").size == (1800, 680)
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputUnwritable, match=r"a\.png could not be written"):
+        draw_curves(tmp_path / "file" / "a.png", Curves([], []))
+    with pytest.raises(OutputUnwritable, match=r"a\.html could not be written"):
+        write_report(tmp_path / "file" / "a.html", ReportData("t", "Ready.", True, [], ""))
+    with pytest.raises(OutputUnwritable, match=r"01\.png could not be written"):
+        write_example(tmp_path / "file", CHARACTERS[0], 1)

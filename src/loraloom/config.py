@@ -11,12 +11,22 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from loraloom.errors import ConfigInvalid
 from loraloom.kinds import Kind
+
+Targets = Literal["attention", "blocks", "full"]
+"""Sets of modules that every family names."""
 
 
 class Section(BaseModel):
@@ -49,10 +59,24 @@ class AdapterConfig(Section):
     type: Literal["lora"] = Field("lora", description="kind of adapter")
     rank: int = Field(ge=1, le=512, description="rank of the low-rank update")
     alpha: float = Field(gt=0, le=1024, description="the update is scaled by alpha / rank")
-    targets: Literal["attention", "blocks", "full"] | list[str] = Field(
+    targets: Targets | list[str] = Field(
         "blocks", description="a preset, or endings of module paths"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _preset_or_endings(cls, value: object) -> object:
+        presets: tuple[str, ...] = get_args(Targets)
+        listed = isinstance(value, list | tuple) and all(isinstance(end, str) for end in value)
+        if not listed and value not in presets:
+            near = difflib.get_close_matches(str(value), presets, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f"expected is one of {', '.join(presets)}{hint}, or a list of endings of module "
+                "paths"
+            )
+        return value
 
 
 class TextEncoderConfig(Section):
@@ -176,6 +200,14 @@ class TrainConfig(Section):
         """Learning rate x alpha / rank: what compares across trainers."""
         return self.optimiser.learning_rate * self.adapter.alpha / self.adapter.rank
 
+    def shaping(self) -> Tree:
+        """The settings that decide the adapter's bytes: not where things lie, nor what is drawn or
+        saved on the way."""
+        return self.model_dump(
+            mode="json",
+            exclude={"base": True, "data": {"folder"}, "samples": True, "checkpoint": True},
+        )
+
 
 Tree = dict[str, Any]
 """Settings as TOML gives them: tables of tables and values, checked when they become a config."""
@@ -191,11 +223,19 @@ def validate(tree: Mapping[str, Any]) -> TrainConfig:
 
 
 def refuse_unknown(tree: Mapping[str, Any]) -> None:
-    """Raise ConfigInvalid for keys that are no setting, with the nearest valid one."""
-    known = dict(_paths(TrainConfig))
+    """Raise ConfigInvalid for keys that are no setting, with the nearest valid one.
+
+    So too for a value in the place of a table.
+    """
+    known, tables = dict(_paths(TrainConfig)), dict(_tables())
     problems = []
-    for key in _flat_keys(tree):
-        if key not in known:
+    for key, value in _leaves(tree):
+        if key in tables and not isinstance(value, Mapping):
+            problems.append(
+                f"{key} = {value!r} is not possible: {key} is a table of settings, such as "
+                f"{key}.{tables[key]}."
+            )
+        elif key not in known:
             near = _nearest(key, known)
             hint = f" Did you mean {near}?" if near else ""
             problems.append(f"There is no setting {key}.{hint}")
@@ -260,12 +300,19 @@ def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
             yield from _paths(field.annotation, f"{prefix}{name}.")
 
 
-def _flat_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _tables() -> Iterator[tuple[str, str]]:
+    """Name and first setting of every table."""
+    for name, field in TrainConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield name, next(iter(field.annotation.model_fields))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat_keys(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 def _nearest(key: str, known: Mapping[str, str]) -> str | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loraloom.errors import DiskFull, OutputUnwritable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @contextmanager
@@ -40,6 +45,13 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+
+
+def write_png(path: Path, image: Image.Image, *, durable: bool = False) -> None:
+    """A picture, as `write_atomic`."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue(), durable=durable)
 
 
 def write_synced(path: Path, content: bytes, *, durable: bool = True) -> None:

@@ -1,33 +1,62 @@
 """Does an adapter file fit a base model? Asked before a run is called done, and before loading."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from loraloom.adapters.file import tensor_names
+from torch import nn
+
+from loraloom.adapters.file import read, tensor_names
 from loraloom.adapters.keys import ModuleNames, place
-from loraloom.adapters.state import canonical
+from loraloom.adapters.state import canonical, each
 from loraloom.errors import AdapterKeysUnknown
 
+ModuleShapes = Mapping[str, Mapping[str, tuple[int, ...]]]
+"""Component ("unet", "text_encoder") -> module path -> shape of its weight."""
 
-def check_keys(path: Path, module_names: ModuleNames) -> None:
-    """Every tensor of the file must name a module of the base.
 
-    `module_names`: component ("unet", "text_encoder") -> the names of its `named_modules()`.
-    Raises AdapterKeysUnknown with how many tensors fit and the keys that nothing would read,
-    AdapterUnreadable if the file is broken.
+def weight_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Module path -> (out, in) of each linear layer, (out, in, kh, kw) of each convolution."""
+    weights = {path: getattr(m, "weight", None) for path, m in model.named_modules()}
+    return {path: tuple(w.shape) for path, w in weights.items() if w is not None and w.ndim > 1}
+
+
+def check_keys(path: Path, base: ModuleShapes) -> None:
+    """Every tensor of the file must name a module of the base and have its widths.
+
+    Raises AdapterKeysUnknown with how much fits and what does not, AdapterUnreadable if the file
+    is broken.
     """
     names = tensor_names(path)
-    known = {part: {canonical(name) for name in names_} for part, names_ in module_names.items()}
+    known = {part: {canonical(name): s for name, s in of.items()} for part, of in base.items()}
     unknown = [name for name in names if not _fits(name, known)]
-    if not unknown:
-        return
-    shown = "\n  ".join(sorted(unknown)[:10]) + ("\n  …" if len(unknown) > 10 else "")
-    raise AdapterKeysUnknown(
-        f"{path} does not fit this base model: {len(names) - len(unknown)} of its {len(names)} "
-        "tensors name a module of the base. Use the base that the adapter was made for. "
-        f"Keys that nothing would read:\n  {shown}"
-    )
+    if unknown:
+        raise AdapterKeysUnknown(
+            f"{path} does not fit this base model: {len(names) - len(unknown)} of its "
+            f"{len(names)} tensors name a module of the base. Use the base that the adapter was "
+            f"made for. Keys that nothing would read:\n  {_some(sorted(unknown))}"
+        )
+    misfits = _misfits(path, known)
+    if misfits:
+        raise AdapterKeysUnknown(
+            f"{path} does not fit this base model: the names of its modules do, but the widths of "
+            f"{len(misfits)} do not. Use the base that the adapter was made for. "
+            f"Widths that differ:\n  {_some(misfits)}"
+        )
 
 
 def _fits(name: str, known: ModuleNames) -> bool:
     where = place(name, known)
     return where is not None and where.module in known.get(where.component, ())
+
+
+def _misfits(path: Path, known: ModuleShapes) -> list[str]:
+    found = []
+    for component, module, lora in each(read(path, known)[0]):
+        shape, wanted = (len(lora.up), *lora.down.shape[1:]), known[component][module]
+        if shape != wanted:
+            found.append(f"{component}.{module}: {shape} in the file, {wanted} in the base")
+    return found
+
+
+def _some(lines: list[str]) -> str:
+    return "\n  ".join(lines[:10]) + ("\n  …" if len(lines) > 10 else "")

@@ -30,6 +30,7 @@ class AdapterMetadata:
     step: int  # of these, when the adapter was as it is in the file
     seed: int
     batch_size: int
+    accumulation: int  # batches an optimiser step
     precision: str  # "float32", "bfloat16", "float16"
     learning_rate: float
     text_encoder_learning_rate: float | None  # None: the text encoder was not trained
@@ -43,6 +44,14 @@ class AdapterMetadata:
     recipe: Mapping[str, object] = field(default_factory=dict)  # the whole config, for JSON
     min_snr_gamma: float | None = None
     noise_offset: float = 0.0
+    clip_skip: int = 0  # last text encoder layers left out
+    caption_dropout: float = 0.0
+    shuffle_tags: bool = False
+    keep_tags: int = 0
+    mirror: bool = False
+    prior_weight: float = 1.0
+    max_grad_norm: float = 1.0
+    dropout: float = 0.0
     date: str | None = None  # ISO 8601; never taken from the clock, so that a rerun is the same
 
     def to_strings(self) -> dict[str, str]:
@@ -59,6 +68,7 @@ class AdapterMetadata:
             "ss_network_module": "networks.lora",
             "ss_network_dim": self.rank,
             "ss_network_alpha": self.alpha,
+            "ss_network_dropout": self.dropout or None,
             "ss_resolution": (self.width_px, self.height_px),
             "ss_bucket_info": json.dumps(bucket_info(self.buckets)),
             "ss_enable_bucket": len(self.buckets) > 1,
@@ -70,7 +80,8 @@ class AdapterMetadata:
             "ss_max_train_steps": self.steps,
             "ss_steps": self.step,
             "ss_batch_size_per_device": self.batch_size,
-            "ss_total_batch_size": self.batch_size,
+            "ss_total_batch_size": self.batch_size * self.accumulation,
+            "ss_gradient_accumulation_steps": self.accumulation,
             "ss_seed": self.seed,
             "ss_learning_rate": self.learning_rate,
             "ss_unet_lr": self.learning_rate,
@@ -81,6 +92,14 @@ class AdapterMetadata:
             "ss_mixed_precision": _MIXED_PRECISION[self.precision],
             "ss_min_snr_gamma": self.min_snr_gamma,
             "ss_noise_offset": self.noise_offset,
+            # kohya counts from the end: 1, or none, is the last layer.
+            "ss_clip_skip": self.clip_skip + 1 if self.clip_skip else None,
+            "ss_caption_dropout_rate": self.caption_dropout,
+            "ss_shuffle_caption": self.shuffle_tags,
+            "ss_keep_tokens": self.keep_tags,
+            "ss_flip_aug": self.mirror,
+            "ss_prior_loss_weight": self.prior_weight,
+            "ss_max_grad_norm": self.max_grad_norm,
         }
         return {name: str(value) for name, value in fields.items()}
 

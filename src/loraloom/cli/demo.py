@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loraloom.cli.output import command_line, messages, print_json
+
+if TYPE_CHECKING:
+    from loraloom.starter.demo import DemoFinished
 
 STOPPED = 130  # the exit status that shells report for Ctrl-C
 
@@ -43,14 +46,12 @@ def demo(
     _summarise(last)
 
 
-def _summarise(done: object) -> None:
+def _summarise(done: DemoFinished) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from loraloom.starter.demo import DemoFinished
     from loraloom.starter.verdict import metrics
 
-    assert isinstance(done, DemoFinished)
     table = Table("", "measured", "target", "")
     for metric in metrics(done.scores):
         mark = "[green]ok[/]" if metric.ok else "[red]missed[/]"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loraloom.generate.session import Generator, Request
 
 BATCH_SIZE = 8
+MAX_SEED = 2**63 - 1
 
 
 def generate(
@@ -25,10 +26,15 @@ def generate(
         list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="repeat for several")
     ] = None,
     negative: Annotated[str, typer.Option(help="what not to draw")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="of the first picture; then one more each")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="of the first picture; then one more each")
+    ] = 0,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="pictures for each prompt")] = 1,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="denoising steps")] = 20,
     guidance: Annotated[float, typer.Option(min=0, max=100, help="guidance scale")] = 5.0,
+    clip_skip: Annotated[
+        int, typer.Option(min=0, max=10, help="last text encoder layers left out, as in training")
+    ] = 0,
     size: Annotated[
         str | None, typer.Option(metavar="PX|WxH", help="picture size; none: the base's own")
     ] = None,
@@ -51,7 +57,7 @@ def generate(
     from loraloom.generate.session import Request
 
     requests = [
-        Request(text, seed + number, negative, guidance, steps, width_px, height_px)
+        Request(text, seed + number, negative, guidance, steps, width_px, height_px, clip_skip)
         for text in prompt
         for number in range(count)
     ]
@@ -107,6 +113,7 @@ def save_picture(picture: Image.Image, folder: Path, request: Request) -> Path:
     text.add_text("seed", str(request.seed))
     text.add_text("steps", str(request.steps))
     text.add_text("guidance", str(request.guidance))
+    text.add_text("clip_skip", str(request.clip_skip))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = [int(path.name[:5]) for path in folder.glob("[0-9]" * 5 + "-*.png")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 
 from rich.markup import escape
 from rich.progress import (
@@ -34,9 +35,11 @@ def print_events(happenings: Iterable[Event]) -> Event | None:
 def show_events(happenings: Iterable[Event]) -> Event | None:
     """A bar with loss and time left, notes above it; the last event is returned."""
     last = None
+    coming = iter(happenings)
+    first = list(islice(coming, 1))  # what is wrong from the start is told without bars
     with _bars() as progress:
         view = _View(progress)
-        for last in happenings:
+        for last in chain(first, coming):
             view.show(last)
     return last
 
@@ -63,6 +66,7 @@ class _View:
         self._bars: dict[str, TaskID] = {}
         self._steps = 0
         self._loss: float | None = None
+        self._gap = ""
 
     def show(self, event: Event) -> None:
         """Draw one event."""
@@ -73,15 +77,22 @@ class _View:
                     f"{event.items} pictures, {event.held_out} held out; "
                     f"{event.trainable:,} weights to train in {event.precision} on {event.device}"
                 )
+                self._say(
+                    "effective strength (learning rate x alpha / rank): "
+                    f"{event.effective_learning_rate:.2g}"
+                )
                 self._bar("training", event.first_step - 1, event.steps)
             case events.Stage():
                 self._bar(event.name, event.done, event.total)
             case events.Step():
                 self._loss = _smooth(self._loss, event.loss)
-                self._bar("training", event.step, self._steps, f"loss {self._loss:.4f}")
+                note = f"loss {self._loss:.4f}{self._gap}"
+                self._bar("training", event.step, self._steps, note)
             case events.Validated():
-                held_out = event.held_out_loss
-                unseen = "" if held_out is None else f", held-out {held_out:.4f}"
+                unseen = ""
+                if event.gap is not None:
+                    self._gap = f", gap {event.gap:+.4f}"
+                    unseen = f", held-out {event.held_out_loss:.4f}{self._gap}"
                 self._say(f"step {event.step}: loss on training {event.train_loss:.4f}{unseen}")
             case events.Sampled():
                 self._say(f"step {event.step}: {len(event.paths)} samples drawn")

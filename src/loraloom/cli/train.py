@@ -85,10 +85,13 @@ def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
     from loraloom import train
     from loraloom.cli.progress import print_events, show_events
     from loraloom.train.events import Finished
+    from loraloom.train.stop import StopRequest
 
+    stop = StopRequest(lambda: messages.print("Stopping after this step; Ctrl-C again: at once."))
     last: Event | None = None
     with suppress(KeyboardInterrupt):
-        last = (print_events if json else show_events)(train.run(config, out, resume=resume))
+        events = train.run(config, out, resume=resume, stop=stop)
+        last = (print_events if json else show_events)(events)
     if not isinstance(last, Finished):
         messages.print(f"Stopped. To go on: {command_line(without='--resume')} --resume")
         raise typer.Exit(STOPPED)

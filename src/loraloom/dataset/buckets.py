@@ -33,6 +33,14 @@ class Crop:
         """Width and height after scaling, before the cut; at least the bucket's."""
         return _cover(self.original_width_px, self.original_height_px, self.bucket)
 
+    @property
+    def enlarges(self) -> bool:
+        """Whether the picture is smaller than its bucket."""
+        return (
+            self.original_width_px < self.bucket.width_px
+            or self.original_height_px < self.bucket.height_px
+        )
+
 
 def choose_bucket(
     width_px: int, height_px: int, *, resolution_px: int, multiple: int, max_aspect: float

@@ -76,6 +76,12 @@ def read_folder(root: Path) -> Dataset:
     return Dataset(root, tuple(items))
 
 
+def count_pictures(root: Path) -> int:
+    """How many pictures `read_folder` would open. Raises FolderMissing."""
+    pictures, _, _ = _pair_up(_visible_files(root))
+    return len(pictures)
+
+
 def with_trigger(dataset: Dataset, trigger: str) -> tuple[Dataset, int]:
     """`dataset` with `trigger` in every caption, and how many captions were changed.
 

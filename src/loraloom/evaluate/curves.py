@@ -1,5 +1,6 @@
 """The curves of a run as one picture: training loss, and validation where overfitting shows."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from loraloom.files import write_atomic
 
 _INK, _SOFT, _GRID, _PAPER = "#1c1e24", "#6e717a", "#e6e3dc", "#ffffff"
 _TRAIN, _HELD_OUT, _BEST = "#2f6fdf", "#d9622b", "#1f8a5b"
@@ -32,7 +35,10 @@ class Curves:
 
 
 def draw_curves(path: Path, curves: Curves) -> None:
-    """Write a PNG, 1800 px wide: the loss on the left, validation on the right."""
+    """Write a PNG, 1800 px wide: the loss on the left, validation on the right.
+
+    Raises DiskFull and OutputUnwritable.
+    """
     figure = Figure(
         figsize=(9, 3.4),
         dpi=200,
@@ -45,8 +51,9 @@ def draw_curves(path: Path, curves: Curves) -> None:
     _plain(validation, "Validation loss")
     _draw_loss(loss, curves)
     _draw_validation(validation, curves)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    write_atomic(path, picture.getvalue(), durable=False)
 
 
 def smoothed(values: Sequence[float], share: float = 0.05) -> list[float]:

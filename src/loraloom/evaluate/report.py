@@ -7,6 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from loraloom.files import write_atomic
+
 _MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -51,7 +53,7 @@ class ReportData:
 def write_report(path: Path, data: ReportData) -> None:
     """Write the page with its pictures inside it as data URIs.
 
-    Raises OSError where a picture cannot be read or the page not be written.
+    Raises DiskFull and OutputUnwritable, and OSError where a picture cannot be read.
     """
     environment = Environment(
         loader=PackageLoader("loraloom.evaluate"),
@@ -64,8 +66,7 @@ def write_report(path: Path, data: ReportData) -> None:
     page = environment.get_template("report.html.j2").render(
         data=data, total_s=sum(data.seconds_by_phase.values())
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_atomic(path, page.encode(), durable=False)
 
 
 def data_uri(picture: Path) -> str:

@@ -38,9 +38,15 @@ def detect(source: str | Path) -> Family:
     """The family of a base given by name or folder. Raises BaseUnknown."""
     base = resolve_base(source)
     index = read_model_index(base)
+    refusals = []
     for family in _all().values():
         if family.matches(index):
-            return family
+            refusal = family.refusal(base)
+            if refusal is None:
+                return family
+            refusals.append(refusal)
+    if refusals:
+        raise BaseUnknown(refusals[0])
     titles = ", ".join(info.title for info in all_infos())
     kind = index.get("_class_name", "an unknown kind of model")
     raise BaseUnknown(f"{base} holds {kind}, which no family covers yet. Covered: {titles}.")

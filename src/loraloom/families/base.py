@@ -101,6 +101,13 @@ class Family(ABC):
     def matches(self, model_index: Mapping[str, object]) -> bool:
         """Whether a diffusers folder with this model_index.json belongs to the family."""
 
+    def refusal(self, base: Path) -> str | None:
+        """Why a base that matches is not the family's all the same; None where it is.
+
+        Reads JSON only; what is missing or broken is told by `load`.
+        """
+        return None
+
     @abstractmethod
     def load(
         self,
@@ -123,6 +130,20 @@ class Family(ABC):
         """One condition a caption; gradients flow if the caller has not switched them off."""
 
     @abstractmethod
+    def prompt_embeds(
+        self,
+        parts: Parts,
+        prompts: Sequence[str],
+        negatives: Sequence[str],
+        *,
+        clip_skip: int = 0,
+    ) -> dict[str, Tensor]:
+        """The pipeline's arguments that stand for these texts, of any length, one row a prompt.
+
+        Conditions as in training, since a pipeline given text would cut it at the token limit.
+        """
+
+    @abstractmethod
     def encode_image(self, vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, h, w)."""
 
@@ -136,9 +157,18 @@ class Family(ABC):
 
     @abstractmethod
     def predict(
-        self, denoiser: Any, x_t: Tensor, t: Tensor, condition: Mapping[str, Tensor]
+        self,
+        denoiser: Any,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor],
+        *,
+        timesteps: int = 1000,
     ) -> Tensor:
-        """The denoiser's output for x_t (B, C, h, w) at t (B,) in [0, 1], where 1 is noise."""
+        """The denoiser's output for x_t (B, C, h, w) at t (B,) in [0, 1], where 1 is noise.
+
+        `timesteps`: how many the base's scheduler has, for a denoiser that counts them.
+        """
 
     @abstractmethod
     def pipeline(self, parts: Parts) -> Any:
@@ -160,10 +190,23 @@ class Family(ABC):
         """The side of the square that this base was trained at, in pixels."""
         return self.info.native_px
 
+    def folder(self, base: Path, part: PartName) -> Path:
+        """Where a part lies. Raises BaseUnknown where it is missing."""
+        folder = base / self.info.folders[part]
+        if not folder.is_dir():
+            raise BaseUnknown(
+                f"The base {base} has no folder {folder.name!r}: it is not complete. Download it "
+                "again."
+            )
+        return folder
+
     def fingerprint(self, base: Path, part: PartName) -> str:
-        """SHA-256 over the files of one part: what caches and checkpoints are keyed by."""
+        """SHA-256 over the files of one part: what caches and checkpoints are keyed by.
+
+        Raises BaseUnknown where the part is missing.
+        """
         digest = hashlib.sha256()
-        for file in sorted((base / self.info.folders[part]).iterdir()):
+        for file in sorted(self.folder(base, part).iterdir()):
             if file.is_file():
                 with file.open("rb") as stream:
                     digest.update(file.name.encode())

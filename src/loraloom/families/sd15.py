@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloom.errors import BaseUnknown
+from loraloom.errors import BaseUnknown, ConfigInvalid
 from loraloom.families.base import (
     ALL_PARTS,
     Condition,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 _BLOCKS = (*_ATTENTION, "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
 _FULL = (*_BLOCKS, "conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
+_SD2_TEXT_WIDTH = 1024
 
 INFO = FamilyInfo(
     id="sd15",
@@ -76,13 +77,28 @@ class Sd15(Family):
             and "text_encoder_2" not in model_index
         )
 
+    def refusal(self, base: Path) -> str | None:
+        """Stable Diffusion 2, and UNets that take more than latents, such as inpainting."""
+        unet, vae = _config(base, "unet"), _config(base, "vae")
+        if unet.get("cross_attention_dim") == _SD2_TEXT_WIDTH:
+            return (
+                f"{base} is a Stable Diffusion 2 model: its UNet takes text {_SD2_TEXT_WIDTH} "
+                f"wide, and no {self.info.title} model does. Use a {self.info.title} model."
+            )
+        takes, gives = unet.get("in_channels"), vae.get("latent_channels")
+        if None not in (takes, gives) and takes != gives:
+            return (
+                f"The UNet of {base} takes {takes} channels, and its VAE gives {gives}: it is made "
+                "for inpainting or the like. Use the model that draws from text alone."
+            )
+        return None
+
     def native_px(self, base: Path) -> int:
         """The UNet's sample size times the VAE's factor."""
+        unet, vae = _config(base, "unet"), _config(base, "vae")
         try:
-            unet = json.loads((base / "unet/config.json").read_text(encoding="utf-8"))
-            vae = json.loads((base / "vae/config.json").read_text(encoding="utf-8"))
             return int(unet["sample_size"]) << (len(vae["block_out_channels"]) - 1)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return self.info.native_px
 
     def load(
@@ -95,7 +111,10 @@ class Sd15(Family):
     ) -> Parts:
         """Load parts from a diffusers folder."""
         import torch
+        from safetensors import SafetensorError
 
+        for part in only:
+            self.folder(base, part)
         diffusers: Any = import_module("diffusers")
         transformers: Any = import_module("transformers")
         dtype = dtype or torch.float32
@@ -121,7 +140,7 @@ class Sd15(Family):
                 )
             if "scheduler" in only:
                 parts.scheduler = _load_scheduler(base)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise BaseUnknown(f"The base {base} cannot be loaded: {error}") from error
         for module in (parts.denoiser, parts.text_encoder, parts.vae):
             if module is not None:
@@ -143,6 +162,12 @@ class Sd15(Family):
         """
         import torch
 
+        layers = parts.text_encoder.config.num_hidden_layers
+        if clip_skip > layers:
+            raise ConfigInvalid(
+                f"clip_skip = {clip_skip} is not possible: the base's text encoder has {layers} "
+                "layers."
+            )
         chunks = [list(_chunks(parts.tokenizer, caption)) for caption in captions]
         ids = torch.tensor([chunk for caption in chunks for chunk in caption])
         output = parts.text_encoder(
@@ -153,6 +178,29 @@ class Sd15(Family):
             states = _final_norm(parts.text_encoder)(output.hidden_states[-1 - clip_skip])
         split = states.split([len(caption) for caption in chunks])
         return [Condition({"context": part.flatten(0, 1)}) for part in split]
+
+    def prompt_embeds(
+        self,
+        parts: Parts,
+        prompts: Sequence[str],
+        negatives: Sequence[str],
+        *,
+        clip_skip: int = 0,
+    ) -> dict[str, Tensor]:
+        """`prompt_embeds` and `negative_prompt_embeds`, (B, 77 n, width) each.
+
+        The pipeline wants one length: shorter texts go on with chunks of the empty caption.
+        """
+        import torch
+
+        conditions = self.encode_text(parts, [*prompts, *negatives, ""], clip_skip=clip_skip)
+        *contexts, empty = [condition.tensors["context"] for condition in conditions]
+        chunks = max(len(context) for context in contexts) // len(empty)
+        padded = torch.stack(
+            [torch.cat([c, empty.repeat(chunks - len(c) // len(empty), 1)]) for c in contexts]
+        )
+        positive, negative = padded.split([len(prompts), len(negatives)])
+        return {"prompt_embeds": positive, "negative_prompt_embeds": negative}
 
     def encode_image(self, vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and std of the scaled posterior, (B, C, h, w) each."""
@@ -180,12 +228,18 @@ class Sd15(Family):
         }
 
     def predict(
-        self, denoiser: Any, x_t: Tensor, t: Tensor, condition: Mapping[str, Tensor]
+        self,
+        denoiser: Any,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor],
+        *,
+        timesteps: int = 1000,
     ) -> Tensor:
-        """Epsilon or v, as the base's scheduler says; t = timestep / 999."""
+        """Epsilon or v, as the base's scheduler says; t = timestep / (timesteps - 1)."""
         output: Tensor = denoiser(
             x_t,
-            (t * 999).round().long(),
+            (t * (timesteps - 1)).round().long(),
             encoder_hidden_states=condition["context"],
             encoder_attention_mask=condition.get("mask"),
             return_dict=False,
@@ -216,6 +270,15 @@ def _chunks(tokenizer: Any, caption: str) -> Iterator[list[int]]:
     for start in range(0, max(len(ids), 1), room):
         piece = [tokenizer.bos_token_id, *ids[start : start + room], tokenizer.eos_token_id]
         yield piece + [tokenizer.pad_token_id] * (room + 2 - len(piece))
+
+
+def _config(base: Path, part: str) -> dict[str, Any]:
+    """The part's config.json; empty where there is none that can be read."""
+    try:
+        config = json.loads((base / part / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _final_norm(text_encoder: Any) -> Any:

@@ -1,20 +1,22 @@
 """A base held in memory, with adapters that are switched and mixed between pictures."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from loraloom import families
-from loraloom.adapters.check import check_keys
+from loraloom.adapters.check import check_keys, weight_shapes
 from loraloom.adapters.file import read
 from loraloom.adapters.keys import to_diffusers
 from loraloom.adapters.state import with_unit_scale
 from loraloom.errors import AdapterNameUnknown, PromptEmpty, SizeInvalid
 from loraloom.settings import resolve_base
+from loraloom.train.precision import choose_device
 
 
 @dataclass(frozen=True)
@@ -28,27 +30,29 @@ class Request:
     steps: int = 20
     width_px: int | None = None
     height_px: int | None = None
+    clip_skip: int = 0
+    """Last text encoder layers left out, as in training."""
 
 
 class Generator:
-    """A base model ready to draw.
+    """A base model ready to draw, on the GPU if there is one.
 
     Raises BaseUnknown when `base` is neither a known name nor a folder a family recognises.
     """
 
     def __init__(
-        self, base: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        self, base: str | Path, *, dtype: torch.dtype = torch.float32, device: str | None = None
     ) -> None:
         self._family = families.detect(base)
         folder = resolve_base(base)
         self._profile = self._family.profile(folder)
-        parts = self._family.load(folder, dtype=dtype, device=device)
+        self._parts = self._family.load(folder, dtype=dtype, device=device or choose_device())
         names = self._family.info.folders
-        self._module_names = {
-            names["denoiser"]: [name for name, _ in parts.denoiser.named_modules()],
-            names["text_encoder"]: [name for name, _ in parts.text_encoder.named_modules()],
+        self._shapes = {
+            names["denoiser"]: weight_shapes(self._parts.denoiser),
+            names["text_encoder"]: weight_shapes(self._parts.text_encoder),
         }
-        self._pipeline: Any = self._family.pipeline(parts)
+        self._pipeline: Any = self._family.pipeline(self._parts)
         self._loaded: dict[str, str] = {}  # the caller's name -> the name inside the pipeline
 
     @property
@@ -64,8 +68,8 @@ class Generator:
         """
         if name in self._loaded:
             raise AdapterNameUnknown(f"An adapter named {name!r} is already loaded.")
-        check_keys(path, self._module_names)
-        state, _ = read(path, self._module_names)
+        check_keys(path, self._shapes)
+        state, _ = read(path, self._shapes)
         inner = f"adapter_{len(self._loaded)}"
         # Scale folded in: diffusers mixes up alphas that differ between modules.
         self._pipeline.load_lora_weights(to_diffusers(with_unit_scale(state)), adapter_name=inner)
@@ -91,21 +95,30 @@ class Generator:
     def generate(self, requests: Sequence[Request], batch_size: int = 8) -> list[Image.Image]:
         """The pictures, in the order of `requests`; a seed gives the same noise in any batch.
 
-        Raises PromptEmpty and SizeInvalid before anything is drawn.
+        Raises PromptEmpty, SizeInvalid and ConfigInvalid (clip_skip) before anything is drawn.
         """
         for request in requests:
             self._check(request)
+        embeds = [self._embeds(request) for request in requests]
         pictures: dict[int, Image.Image] = {}
-        for batch in _batches(requests, batch_size):
-            drawn = self._draw([requests[i] for i in batch])
+        keys = [_batch_key(*pair) for pair in zip(requests, embeds, strict=True)]
+        for batch in _batches(keys, batch_size):
+            drawn = self._draw([requests[i] for i in batch], [embeds[i] for i in batch])
             pictures.update(zip(batch, drawn, strict=True))
         return [pictures[i] for i in range(len(requests))]
 
-    def _draw(self, batch: Sequence[Request]) -> list[Image.Image]:
+    def _embeds(self, request: Request) -> dict[str, Tensor]:
+        """Each request's own, so that its length never depends on what it is drawn with."""
+        return self._family.prompt_embeds(
+            self._parts, [request.prompt], [request.negative_prompt], clip_skip=request.clip_skip
+        )
+
+    def _draw(
+        self, batch: Sequence[Request], embeds: Sequence[Mapping[str, Tensor]]
+    ) -> list[Image.Image]:
         first = batch[0]
         drawn: list[Image.Image] = self._pipeline(
-            prompt=[request.prompt for request in batch],
-            negative_prompt=[request.negative_prompt for request in batch],
+            **{name: torch.cat([one[name] for one in embeds]) for name in embeds[0]},
             generator=[torch.Generator().manual_seed(request.seed) for request in batch],
             guidance_scale=first.guidance,
             num_inference_steps=first.steps,
@@ -129,11 +142,17 @@ class Generator:
         return int(self._pipeline.vae_scale_factor)
 
 
-def _batches(requests: Sequence[Request], size: int) -> Iterator[list[int]]:
-    """Positions of requests that one call of the pipeline can draw together."""
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for i, r in enumerate(requests):
-        groups.setdefault((r.guidance, r.steps, r.width_px, r.height_px), []).append(i)
+def _batch_key(request: Request, embeds: Mapping[str, Tensor]) -> Hashable:
+    """Equal for requests that one call of the pipeline can draw together."""
+    shapes = tuple(tuple(tensor.shape) for tensor in embeds.values())
+    return request.guidance, request.steps, request.width_px, request.height_px, shapes
+
+
+def _batches(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
+    """Positions of equal keys, at most `size` together."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
     for group in groups.values():
         for start in range(0, len(group), size):
             yield group[start : start + size]

@@ -24,6 +24,7 @@ from loraloom.dataset.folder import read_folder
 from loraloom.errors import OutputExists, SubjectUnknown
 from loraloom.evaluate.curves import Curves, Validation, draw_curves
 from loraloom.evaluate.report import PictureRow, ReportData, write_report
+from loraloom.files import write_atomic, write_png
 from loraloom.generate import session
 from loraloom.generate.session import Request
 from loraloom.generate.sheet import sheet
@@ -90,7 +91,7 @@ def run(out: Path, identity: Identity = CHARACTERS[0]) -> Iterator[Event]:
         generator.load_adapter(state.adapter, identity.name)
         drawn = yield from _draw(generator, identity)
         page = _sheet(generator, identity)
-    page.save(out / "sheet.png")
+    write_png(out / "sheet.png", page)
     draw_curves(out / "curves.png", Curves(state.losses, state.validations, state.best_step))
     with state.phase("judging"):
         yield Stage("judging", 0, 1)
@@ -115,11 +116,12 @@ def read_report(out: Path) -> dict[str, object]:
 
 
 def _clear(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputExists(f"{out} is a file; name a folder with --out.")
     if out.exists() and any(out.iterdir()) and not (out / MARKER).is_file():
         raise OutputExists(f"{out} holds other files; name an empty folder with --out.")
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / MARKER).write_text("This folder is written anew by each loraloom demo.\n")
+    write_atomic(out / MARKER, b"This folder is written anew by each loraloom demo.\n")
 
 
 def _train(state: _Run) -> Iterator[Event]:
@@ -143,7 +145,7 @@ def _train(state: _Run) -> Iterator[Event]:
             case Finished():
                 state.best_step = event.best_step
                 state.adapter = state.out / "adapter.safetensors"
-                shutil.copyfile(event.adapter, state.adapter)
+                write_atomic(state.adapter, event.adapter.read_bytes())
         yield event
 
 
@@ -223,7 +225,7 @@ def _report(state: _Run, drawn: _Drawn, scores: Scores, readings: list[Reading])
         "best_step": state.best_step,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
-    (out / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_atomic(out / "report.json", (json.dumps(facts, indent=2) + "\n").encode())
     advice = next_step(scores)
     write_report(
         out / "report.html",
@@ -257,14 +259,12 @@ def peak_memory_mib() -> float | None:
 def _rows(
     out: Path, identity: Identity, drawn: _Drawn, readings: list[Reading]
 ) -> list[PictureRow]:
-    folder = out / "generated"
-    folder.mkdir()
     rows = []
     for number, (scene, image, reading) in enumerate(
         zip(drawn.scenes, drawn.adapted, readings, strict=True)
     ):
-        path = folder / f"{number:02d}.png"
-        image.save(path)
+        path = out / "generated" / f"{number:02d}.png"
+        write_png(path, image)
         alike, obeyed = likeness(identity, [scene], [reading]), obedience([scene], [reading])
         findings = f"likeness {alike:.0%}, obedience {obeyed:.0%}"
         rows.append(PictureRow(path, caption(scene, identity.trigger), findings))

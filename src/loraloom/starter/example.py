@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from loraloom.files import write_atomic, write_png
 from loraloom.starter.world.render import render_image
 from loraloom.starter.world.scene import Identity, Scene, caption, identity_scene
 
@@ -31,8 +32,7 @@ def contexts(identity: Identity, count: int, seed: int) -> list[Scene]:
 
 def write_example(folder: Path, identity: Identity, count: int = PICTURES) -> None:
     """Write the pictures as 01.png with 01.txt and so on: trigger and surroundings, no identity."""
-    folder.mkdir(parents=True, exist_ok=True)
     for number, scene in enumerate(example_scenes(identity, count), start=1):
-        render_image(scene).save(folder / f"{number:02d}.png")
-        words = caption(scene, identity.trigger)
-        (folder / f"{number:02d}.txt").write_text(words + "\n", encoding="utf-8")
+        write_png(folder / f"{number:02d}.png", render_image(scene))
+        words = caption(scene, identity.trigger) + "\n"
+        write_atomic(folder / f"{number:02d}.txt", words.encode(), durable=False)

@@ -10,12 +10,15 @@ from loraloom.train.events import Event
 
 if TYPE_CHECKING:
     from loraloom.config import TrainConfig
+    from loraloom.train.stop import StopRequest
 
 __all__ = ["Event", "run"]
 
 
-def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Iterator[Event]:
+def run(
+    config: TrainConfig, out: Path, *, resume: bool = False, stop: StopRequest | None = None
+) -> Iterator[Event]:
     """Train into the folder `out`; see train/loop.py."""
     from loraloom.train.loop import run as run_loop
 
-    return run_loop(config, out, resume=resume)
+    return run_loop(config, out, resume=resume, stop=stop)

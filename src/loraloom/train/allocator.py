@@ -1,8 +1,7 @@
 """Keep freed memory in the process while training on a CPU.
 
 A training step frees and asks again for the same large buffers. glibc gives each back to the
-system (munmap) and takes it anew with its pages to be zeroed, which costs a third of a step on an
-SD-1.5-sized UNet; `python -m bench.steps --model sd15` shows it.
+system (munmap) and takes it anew with its pages to be zeroed.
 """
 
 from __future__ import annotations

@@ -52,10 +52,14 @@ class Pick:
 def examples_of(
     items: Sequence[Item], data: DataConfig, profile: BaseProfile
 ) -> tuple[Example, ...]:
-    """Each item with the crop that fits it to a size the base can train on."""
-    return tuple(
+    """Each item with the crop that fits it to a size the base can train on.
+
+    In the order of their content: file names must not change what a seed draws.
+    """
+    examples = (
         Example(item.path, item.sha256, item.caption, _crop(item, data, profile)) for item in items
     )
+    return tuple(sorted(examples, key=lambda example: example.key))
 
 
 def split(

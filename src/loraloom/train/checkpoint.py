@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from loraloom.errors import CheckpointUnusable
 from loraloom.files import sync_folder, telling_failures, write_synced
 
 _FILES = ("tensors.safetensors", "state.json")
@@ -56,17 +57,30 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
-    """The newest whole checkpoint, and the broken ones, which are moved aside to .bad-*."""
+    """The newest whole checkpoint, and the newer broken ones, which are moved aside to .bad-*.
+
+    Raises CheckpointUnusable, and moves nothing, where all of them are broken.
+    """
     broken: list[Path] = []
     for path in _folders(folder):
         try:
-            return _load(path), broken
+            checkpoint = _load(path)
         except (OSError, ValueError, KeyError, SafetensorError):
-            aside = path.with_name(f".bad-{path.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            broken.append(aside)
-    return None, broken
+            broken.append(path)
+        else:
+            return checkpoint, [_move_aside(path) for path in broken]
+    if broken:
+        raise CheckpointUnusable(
+            f"Every checkpoint in {folder} is broken ({', '.join(path.name for path in broken)}). "
+            "Put a copy of one back, or remove that folder to train from the first step again."
+        )
+    return None, []
+
+
+def _move_aside(path: Path) -> Path:
+    aside = path.with_name(f".bad-{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    return path.rename(aside)
 
 
 def _load(path: Path) -> Checkpoint:

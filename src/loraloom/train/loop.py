@@ -43,32 +43,41 @@ from loraloom.train.stop import StopRequest, TrainingStopped
 from loraloom.train.streams import stream, uniform
 
 
-def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Iterator[Event]:
+def run(
+    config: TrainConfig, out: Path, *, resume: bool = False, stop: StopRequest | None = None
+) -> Iterator[Event]:
     """Train into the folder `out`, which gets adapter.safetensors, adapters/, checkpoints/,
     samples/, config.toml, run.json and events.jsonl.
 
-    With `resume`, go on from the last whole checkpoint of the same run. Ctrl-C or SIGTERM saves
-    after the step at hand and raises TrainingStopped. Raises OutputExists, CheckpointUnusable,
-    LossNotFinite, DiskFull, and what is wrong with the pictures, the settings or the base.
+    With `resume`, go on from the last whole checkpoint of the same run. Ctrl-C or SIGTERM, or
+    whoever holds `stop`, has it save after the step at hand and raise TrainingStopped. Raises
+    OutputExists, CheckpointUnusable, LossNotFinite, DiskFull, and what is wrong with the pictures,
+    the settings or the base.
     """
     record = RunRecord(out)
-    over = record.finished(resume=resume)
+    record.claim(resume=resume)
+    setup = prepare(config, out)
+    record.begin(config, setup.facts)
+    over = record.finished()
     if over is not None:
         yield over
         return
-    setup = prepare(config, out)
-    record.begin(config, setup.facts)
-    with StopRequest() as stop, record.events() as log:
-        for event in _train(setup, stop):
+    with stop or StopRequest() as asked, record.events() as log:
+        for event in _train(setup, asked, resume=resume):
             if isinstance(event, Finished):
                 record.finish(event)
             log.append(event)
             yield event
 
 
-def _train(setup: Setup, stop: StopRequest) -> Iterator[Event]:
+def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     config, out = setup.config, setup.out
     yield from setup.warnings
+    checkpoint, broken = load_latest(out / "checkpoints")
+    for path in broken:
+        yield Warned(f"A checkpoint was broken and moved aside to {path}; the one before is used.")
+    if resume and checkpoint is None:
+        yield Warned(f"{out} holds no checkpoint to go on from; training begins at the first step.")
     tensors = TensorCache(out / "cache")
     for stage in _prepare_inputs(setup, tensors):
         yield stage
@@ -77,9 +86,6 @@ def _train(setup: Setup, stop: StopRequest) -> Iterator[Event]:
     allocator.keep_freed_memory()
     examples = (*setup.examples, *prior.examples_of(config, setup.examples, out / "prior"))
     live = model.load(setup, tensors)
-    checkpoint, broken = load_latest(out / "checkpoints")
-    for path in broken:
-        yield Warned(f"A checkpoint was broken and moved aside to {path}; the one before is used.")
     held_out: dict[int, float] = {}
     done, seconds_before = 0, 0.0
     if checkpoint is not None:
@@ -120,13 +126,13 @@ def _train(setup: Setup, stop: StopRequest) -> Iterator[Event]:
             yield validation.validated(step, train_loss, held_out_loss)
             if held_out_loss is not None:
                 held_out[step] = held_out_loss
-                if validation.overfits(held_out):
-                    yield Warned(f"Overfitting: held-out loss rose at step {step}.")
+                if validation.begins_to_overfit(held_out):
+                    yield Warned(validation.overfitting_advice(held_out))
             outcome.write_step(setup, live, step)
         if config.samples.prompts and _due(step, config.samples.every_steps, last):
             yield sample(
                 config.samples, setup.family, setup.base, setup.profile, live.parts,
-                out / "samples", step,
+                out / "samples", step, clip_skip=config.clip_skip,
             )  # fmt: skip
         if step % config.checkpoint.every_steps == 0 or last or stop.asked:
             seconds = seconds_before + time.monotonic() - begun
@@ -211,8 +217,9 @@ def _batch_loss(
             for name, tensor in setup.family.collate(conditions).items()
         }
         predicted = setup.family.predict(
-            live.parts.denoiser, x_t, objective.canonical_t(schedule, index), condition
-        )
+            live.parts.denoiser, x_t, objective.canonical_t(schedule, index), condition,
+            timesteps=schedule.length,
+        )  # fmt: skip
     wanted = objective.target(schedule, x0, noise, index)
     return (weight * objective.squared_error(predicted, wanted)).mean()
 

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from loraloom.adapters.check import ModuleShapes, weight_shapes
 from loraloom.adapters.state import AdapterState, from_peft
+from loraloom.errors import NothingToTrain
 from loraloom.families.base import Parts
 from loraloom.train import lora, optimiser
 from loraloom.train.cache import TensorCache, condition
 from loraloom.train.objective import DiscreteSchedule, schedule_of
+from loraloom.train.packed import pack_frozen
 from loraloom.train.setup import Setup
 from loraloom.train.streams import stream
 from loraloom.train.texts import FrozenTexts, Texts, TrainedTexts
@@ -35,12 +38,9 @@ class Model:
         """The adapter as it is now, sharing memory with the model."""
         return {name: from_peft(module) for name, module in self.components.items()}
 
-    def module_names(self) -> dict[str, list[str]]:
-        """The module paths of each part that has an adapter."""
-        return {
-            name: [path for path, _ in module.named_modules()]
-            for name, module in self.components.items()
-        }
+    def shapes(self) -> ModuleShapes:
+        """The weights' shapes of each part that has an adapter."""
+        return {name: weight_shapes(module) for name, module in self.components.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint needs: adapter and optimiser state."""
@@ -65,8 +65,9 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     parts.denoiser.to(memory_format=torch.channels_last)
     generator = stream(config.seed, "adapter")
     chosen = config.adapter.targets
-    targets = info.targets[chosen] if isinstance(chosen, str) else chosen
+    targets = info.targets[chosen] if isinstance(chosen, str) else _present(chosen, parts.denoiser)
     weights = lora.inject(parts.denoiser, config.adapter, targets, generator)
+    pack_frozen(parts.denoiser)
     trained = _over("denoiser/", weights)
     groups = [(list(weights.values()), config.optimiser.learning_rate)]
     components = {info.folders["denoiser"]: parts.denoiser}
@@ -91,6 +92,22 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         schedule=schedule_of(parts.scheduler, setup.device),
         components=components,
     )
+
+
+def _present(endings: list[str], denoiser: nn.Module) -> list[str]:
+    """The endings, each of which some layer's path has. Raises NothingToTrain naming the others."""
+    layers = [
+        f".{path}" for path, module in denoiser.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ]  # fmt: skip
+    absent = [end for end in endings if not any(path.endswith(f".{end}") for path in layers)]
+    if absent or not endings:
+        named = ", ".join(map(repr, absent)) or "an empty list"
+        raise NothingToTrain(
+            f"adapter.targets: no layer of the base ends in {named}. Name endings of its linear "
+            "and convolution layers, such as to_q, or one of attention, blocks and full."
+        )
+    return endings
 
 
 def _over(prefix: str, named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:

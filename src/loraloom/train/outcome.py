@@ -28,11 +28,11 @@ def write_step(setup: Setup, model: Model, step: int) -> Path:
 
 def write_final(setup: Setup, model: Model, step: int) -> Path:
     """Write the adapter of `step` in each layout that its users read, checked against the base."""
-    names = model.module_names()
-    state, strings = file.read(step_file(setup.out, step), names)
+    shapes = model.shapes()
+    state, strings = file.read(step_file(setup.out, step), shapes)
     paths = {layout: setup.out / f"adapter-{layout}.safetensors" for layout in _layouts(setup)}
     paths[_layouts(setup)[0]] = setup.out / "adapter.safetensors"
-    check.check_keys(step_file(setup.out, step), names)
+    check.check_keys(step_file(setup.out, step), shapes)
     for layout, path in paths.items():
         file.write(path, state, layout, strings)
     return setup.out / "adapter.safetensors"
@@ -59,6 +59,7 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         step=step,
         seed=config.seed,
         batch_size=config.batch_size,
+        accumulation=config.accumulation,
         precision=name_of(setup.dtype),
         learning_rate=config.optimiser.learning_rate,
         text_encoder_learning_rate=config.text_encoder.learning_rate if trains_text else None,
@@ -69,9 +70,17 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         buckets=dict(sizes),
         regularisation_images=config.prior.images,
         dataset_hash=setup.dataset.hash,
-        recipe=config.model_dump(mode="json", exclude={"data": {"folder"}}),
+        recipe={"base": Path(config.base).expanduser().resolve().name, **config.shaping()},
         min_snr_gamma=config.objective.min_snr_gamma or None,
         noise_offset=config.objective.noise_offset,
+        clip_skip=config.clip_skip,
+        caption_dropout=config.data.caption_dropout,
+        shuffle_tags=config.data.shuffle_tags,
+        keep_tags=config.data.keep_tags,
+        mirror=config.data.mirror,
+        prior_weight=config.prior.weight,
+        max_grad_norm=config.optimiser.max_grad_norm,
+        dropout=config.adapter.dropout,
     )
 
 

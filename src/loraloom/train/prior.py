@@ -6,7 +6,6 @@ Ruiz et al. 2022 (DreamBooth, arXiv:2208.12242), section 3.3.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 from loraloom.config import TrainConfig
 from loraloom.dataset.buckets import Bucket, plan_crop
 from loraloom.families.base import Family
-from loraloom.files import write_atomic
+from loraloom.files import write_png
 from loraloom.train.batches import Example
 from loraloom.train.events import Stage
 from loraloom.train.precision import autocast
@@ -59,9 +58,11 @@ def generate(
     done = len(orders) - sum(map(len, missing))
     for batch in missing:
         yield Stage("prior", done, len(orders))
+        prompts = [order.prompt for order in batch]
+        negatives = [""] * len(batch)
         with torch.no_grad(), autocast(device, dtype):
             images = pipe(
-                prompt=[order.prompt for order in batch],
+                **family.prompt_embeds(parts, prompts, negatives, clip_skip=config.clip_skip),
                 generator=[stream(config.seed, "prior", order.number) for order in batch],
                 width=batch[0].bucket.width_px,
                 height=batch[0].bucket.height_px,
@@ -69,9 +70,7 @@ def generate(
                 guidance_scale=config.prior.guidance,
             ).images
         for order, image in zip(batch, images, strict=True):
-            buffer = io.BytesIO()
-            image.save(buffer, "PNG")
-            write_atomic(order.path, buffer.getvalue())
+            write_png(order.path, image, durable=True)
         done += len(batch)
     yield Stage("prior", done, len(orders))
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from loraloom import families, kinds
 from loraloom.config import TrainConfig, Tree, merge, refuse_unknown, validate
-from loraloom.dataset.folder import read_folder
+from loraloom.dataset.folder import count_pictures
 from loraloom.errors import ConfigInvalid
 from loraloom.families.base import BaseProfile, FamilyInfo
 from loraloom.kinds import Kind
@@ -34,7 +34,8 @@ _LONGEST_WARMUP_STEPS = 100
 def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> TrainConfig:
     """The full settings, reading the base's and the folder's facts from the disk.
 
-    Raises ConfigInvalid, BaseUnknown and what reading the folder of pictures raises.
+    Raises ConfigInvalid, BaseUnknown, and FolderMissing where the pictures' folder is not there;
+    what is wrong in it is told when it is read, before training.
     """
     refuse_unknown(overrides)
     base = str(overrides.get("base", TrainConfig.model_fields["base"].default))
@@ -42,7 +43,12 @@ def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> Tra
     folder = merge({"data": {}}, overrides)["data"].get("folder")
     if folder is None:
         raise ConfigInvalid("The setting data.folder is missing: name the folder of pictures.")
-    images = len(read_folder(Path(folder)).items)
+    if not isinstance(folder, str | Path):
+        raise ConfigInvalid(
+            f"data.folder = {folder!r} is not possible: the name of a folder is expected, as text "
+            "in quotes."
+        )
+    images = count_pictures(Path(folder))
     return fill(overrides, family.info, family.profile(resolve_base(base)), images, preset)
 
 

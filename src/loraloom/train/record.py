@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,21 +23,24 @@ class RunRecord:
         self.out = out
         self._path = out / "run.json"
 
-    def finished(self, *, resume: bool) -> Finished | None:
-        """How the run in this folder ended, if it did. Raises OutputExists without `resume`."""
-        record = self._read()
-        if record is None:
-            return None
-        if not resume:
+    def claim(self, *, resume: bool) -> None:
+        """Raise OutputExists where the folder is a file, or holds a run and `resume` is off."""
+        if self.out.exists() and not self.out.is_dir():
+            raise OutputExists(f"{self.out} is a file; name a folder with --out.")
+        record = None if resume else self._read()
+        if record is not None:
             state = "a finished run" if "finished" in record else "a run that can go on (--resume)"
             raise OutputExists(f"{self.out} holds {state}; name another folder with --out.")
-        if "finished" not in record:
-            return None
-        return Finished(**{**record["finished"], "adapter": self.out / "adapter.safetensors"})
+
+    def finished(self) -> Finished | None:
+        """How the run in this folder ended, if it did."""
+        ended = (self._read() or {}).get("finished")
+        adapter = self.out / "adapter.safetensors"
+        return None if ended is None else Finished(**{**ended, "adapter": adapter})
 
     def begin(self, config: TrainConfig, facts: dict[str, str]) -> None:
         """Note what decides the run's bytes. Raises CheckpointUnusable if it is another run's."""
-        identity = {"config": _identity(config), **facts}
+        identity = {"config": config.shaping(), **facts}
         record = self._read()
         if record is not None:
             different = sorted(_differences(record.get("identity", {}), identity))
@@ -63,8 +67,10 @@ class RunRecord:
         path = self.out / "events.jsonl"
         with telling_failures(path):
             self.out.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as stream:
-                yield EventLog(path, stream)
+            _cut_half_line(path)
+            stream = path.open("a", encoding="utf-8")
+        with stream:
+            yield EventLog(path, stream)
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -93,10 +99,10 @@ class EventLog:
             self._stream.flush()
 
 
-def _identity(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide the bytes: not where the pictures lie, nor how often it saves."""
-    tree = config.model_dump(mode="json", exclude={"base": True, "data": {"folder"}})
-    return {key: value for key, value in tree.items() if key not in ("checkpoint", "samples")}
+def _cut_half_line(path: Path) -> None:
+    """Take back what a kill left of the last line."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import torch
 
 from loraloom.config import SamplesConfig
 from loraloom.families.base import BaseProfile, Family, Parts
-from loraloom.files import write_atomic
+from loraloom.files import write_png
 from loraloom.train.events import Sampled
 from loraloom.train.precision import autocast
 
@@ -22,6 +21,8 @@ def sample(
     live: Parts,
     folder: Path,
     step: int,
+    *,
+    clip_skip: int,
 ) -> Sampled:
     """Draw each prompt with its fixed seed into folder/step-000123-0.png.
 
@@ -36,15 +37,13 @@ def sample(
     for number, prompt in enumerate(config.prompts):
         with torch.no_grad(), autocast(live.denoiser.device.type, dtype):
             image = pipe(
-                prompt=prompt,
+                **family.prompt_embeds(parts, [prompt], [""], clip_skip=clip_skip),
                 generator=torch.Generator().manual_seed(config.seed + number),
                 width=profile.native_px,
                 height=profile.native_px,
                 num_inference_steps=config.steps,
                 guidance_scale=config.guidance,
             ).images[0]
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
         paths.append(folder / f"step-{step:06d}-{number}.png")
-        write_atomic(paths[-1], buffer.getvalue(), durable=False)
+        write_png(paths[-1], image)
     return Sampled(step, tuple(paths))

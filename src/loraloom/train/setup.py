@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from loraloom import families
+from loraloom import families, kinds
 from loraloom.config import TrainConfig
 from loraloom.dataset.folder import Dataset, read_folder, with_trigger
 from loraloom.errors import NothingToTrain
@@ -104,13 +104,25 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         device=device,
         dtype=choose_dtype(config.precision, device),
         fingerprints={part: family.fingerprint(base, part) for part in family.info.folders},
-        warnings=tuple(_warnings(config, changed)),
+        warnings=tuple(_warnings(config, everything, changed)),
     )
 
 
-def _warnings(config: TrainConfig, changed: int) -> Iterator[Warned]:
+def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) -> Iterator[Warned]:
     if changed:
         yield Warned(f"No caption had the trigger {config.trigger!r}; it was put first in each.")
+    kind, count = kinds.info(config.kind), len(examples)
+    if not kind.minimum <= count <= kind.maximum:
+        yield Warned(
+            f"{count} pictures are {'few' if count < kind.minimum else 'many'} for kind = "
+            f"{config.kind}: {kind.recommended_from} to {kind.recommended_to} are recommended."
+        )
+    small = sum(example.crop.enlarges for example in examples)
+    if small:
+        yield Warned(
+            f"{small} of {count} pictures are smaller than the training resolution and will look "
+            "soft: use larger ones, or lower data.resolution_px."
+        )
     if config.schedule.steps < FEWEST_STEPS:
         yield Warned(
             f"schedule.steps = {config.schedule.steps} is short: under {FEWEST_STEPS} steps an "

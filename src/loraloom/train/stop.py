@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -13,13 +14,15 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Within `with`, the first SIGINT or SIGTERM sets `asked`; a second one acts as ever.
+    """Within `with`, the first SIGINT or SIGTERM sets `asked` and calls `tell`, to let the user
+    know at once; a second one acts as ever.
 
     Only the main thread can watch signals; elsewhere `asked` is set by whoever holds this.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
         self.asked = False
+        self._tell = tell
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -44,6 +47,7 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self._restore()
+        self._tell()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

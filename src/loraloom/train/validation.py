@@ -63,7 +63,9 @@ class Ruler:
             for name, tensor in self.family.collate([self.condition(example)] * len(times)).items()
         }
         t = canonical_t(self.schedule, index)
-        predicted = self.family.predict(denoiser, x_t.to(self.dtype), t, condition)
+        predicted = self.family.predict(
+            denoiser, x_t.to(self.dtype), t, condition, timesteps=self.schedule.length
+        )
         return squared_error(predicted, target(self.schedule, x0, noise, index))
 
 
@@ -86,6 +88,21 @@ def best_step(held_out: Mapping[int, float], last: int) -> int:
     return max(step for step, loss in held_out.items() if loss <= limit)
 
 
-def overfits(held_out: Mapping[int, float]) -> bool:
-    """Whether the latest held-out loss is well above the lowest one."""
-    return bool(held_out) and held_out[max(held_out)] > min(held_out.values()) * (1 + OVERFITTING)
+def begins_to_overfit(held_out: Mapping[int, float]) -> bool:
+    """Whether the latest held-out loss is the first one well above the lowest before it."""
+    losses = [held_out[step] for step in sorted(held_out)]
+    risen = [
+        loss > min(losses[:i], default=loss) * (1 + OVERFITTING) for i, loss in enumerate(losses)
+    ]
+    return sum(risen) == 1 and risen[-1]
+
+
+def overfitting_advice(held_out: Mapping[int, float]) -> str:
+    """What has happened, and what to do about it."""
+    last, lowest = max(held_out), min(held_out, key=held_out.__getitem__)
+    rise = held_out[last] / held_out[lowest] - 1
+    return (
+        f"Overfitting: at step {last} the held-out loss is {rise:.0%} above its lowest, at step "
+        f"{lowest}. The best step is taken at the end all the same; another run does better with "
+        "more pictures, fewer schedule.steps or a smaller adapter.rank."
+    )

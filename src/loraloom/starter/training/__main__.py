@@ -21,6 +21,7 @@ from loraloom.starter.training.codec import train_codec
 from loraloom.starter.training.denoiser import SCHEDULER, Base, train_denoiser
 from loraloom.starter.training.judging import train_judge
 from loraloom.starter.training.pictures import SPLITS, pictures
+from loraloom.train.allocator import keep_freed_memory
 
 PACKAGED = Path(__file__).parent.parent / "base"
 
@@ -51,8 +52,12 @@ def main() -> None:
     parser.add_argument("--codec-minutes", type=float, default=60)
     parser.add_argument("--judge-minutes", type=float, default=20)
     parser.add_argument("--denoiser-minutes", type=float, default=400)
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the UNet; needs a C++ compiler"
+    )
     parser.add_argument("--out", type=Path, default=PACKAGED, help="where the base is written")
     given = parser.parse_args()
+    keep_freed_memory()
     given.work.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         pictures(given.work, split)
@@ -60,7 +65,9 @@ def main() -> None:
     state = {name: weight.contiguous() for name, weight in judge.net.half().state_dict().items()}
     save_file(state, JUDGE_FILE if given.out == PACKAGED else given.out / JUDGE_FILE.name)
     codec = train_codec(given.work, given.codec_minutes)
-    base, tokenizer, scale = train_denoiser(given.work, codec, given.denoiser_minutes)
+    base, tokenizer, scale = train_denoiser(
+        given.work, codec, given.denoiser_minutes, compiled=given.compile
+    )
     export_base(given.out, codec, base, tokenizer, scale)
 
 

@@ -11,10 +11,12 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loraloom.starter.training.muon import muon_and_adamw
 from loraloom.starter.training.pictures import SIZE_PX, pictures, to_pixels
 from loraloom.starter.training.progress import Stage
 
 LATENT_CHANNELS = 8
+LATENTS_FILE = "latents.pt"
 CONFIG = {
     "in_channels": 3,
     "out_channels": 3,
@@ -74,11 +76,18 @@ def _crops(
 
 
 def train_codec(folder: Path, minutes: float) -> AutoencoderKL:
-    """Train for `minutes`; resumes from folder/codec.pt."""
+    """Train for `minutes`; resumes from folder/codec.pt.
+
+    Once latents have been encoded for the denoiser, only the decoder learns on.
+    """
     torch.manual_seed(0)
     codec = build_codec().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(codec.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0)
-    stage = Stage(folder / "codec.pt", codec, optimiser, minutes=minutes, rate=2e-3)
+    if (folder / LATENTS_FILE).exists():
+        codec.encoder.requires_grad_(False)
+        codec.quant_conv.requires_grad_(False)
+    ends = ("encoder.conv_in", "decoder.conv_out")
+    optimisers = muon_and_adamw(codec, 2e-3, ends, weight_decay=0)
+    stage = Stage(folder / "codec.pt", codec, optimisers, minutes=minutes, rate=2e-3)
     base, wide = pictures(folder, "base"), pictures(folder, "wide")
     for step in stage.steps():
         rng = np.random.default_rng(step)
@@ -88,11 +97,7 @@ def train_codec(folder: Path, minutes: float) -> AutoencoderKL:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(step))
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(codec, pixels, noise)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        optimiser.step()
-        stage.record(loss.item())
+        stage.descend(loss)
     return codec
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loraloom.starter.judge import READS, Judge, JudgeNet, judge_loss, labels
+from loraloom.starter.training.muon import muon_and_adamw
 from loraloom.starter.training.pictures import pictures, scene_of, to_pixels
 from loraloom.starter.training.progress import Stage
 
@@ -36,8 +37,8 @@ def train_judge(folder: Path, minutes: float) -> Judge:
     """Train for `minutes`; resumes from folder/judge.pt."""
     torch.manual_seed(2)
     net = JudgeNet().train()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
-    stage = Stage(folder / "judge.pt", net, optimiser, minutes=minutes, rate=2e-3)
+    optimisers = muon_and_adamw(net, 2e-3, ends=("body.0.", "heads."), weight_decay=1e-2)
+    stage = Stage(folder / "judge.pt", net, optimisers, minutes=minutes, rate=2e-3)
     splits = {split: (pictures(folder, split)) for split in ("base", "wide")}
     wanted = {split: _labels(split, len(stack)) for split, stack in splits.items()}
     for step in stage.steps():
@@ -49,9 +50,5 @@ def train_judge(folder: Path, minutes: float) -> Judge:
         asked = {n: torch.cat([wanted[s][n][chosen[s]] for s in splits]) for n in READS}
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(pixels.contiguous(memory_format=torch.channels_last))
-        loss = judge_loss({name: values.float() for name, values in logits.items()}, asked)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        stage.record(loss.item())
+        stage.descend(judge_loss({name: values.float() for name, values in logits.items()}, asked))
     return Judge(net.eval().requires_grad_(False))

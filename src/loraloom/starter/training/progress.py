@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 SAVE_EVERY_S = 120.0
@@ -25,15 +25,23 @@ class Stage:
     """
 
     def __init__(
-        self, path: Path, module: nn.Module, optimiser: Optimizer, *, minutes: float, rate: float
+        self,
+        path: Path,
+        module: nn.Module,
+        optimisers: Sequence[Optimizer],
+        *,
+        minutes: float,
+        rate: float,
     ) -> None:
-        self.path, self.module, self.optimiser = path, module, optimiser
+        self.path, self.module, self.optimisers = path, module, optimisers
         self.minutes, self.rate = minutes, rate
+        self._weights = [weight for weight in module.parameters() if weight.requires_grad]
         self.step, self.spent_s, self.average = 0, 0.0, float("nan")
         if path.exists():
             state = torch.load(path, weights_only=True)
             module.load_state_dict(state["module"])
-            optimiser.load_state_dict(state["optimiser"])
+            for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(kept)
             self.step, self.spent_s = state["step"], state["spent_s"]
 
     @property
@@ -49,8 +57,9 @@ class Stage:
                 * min(1, (self.step + 1) / 200)
                 * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * self.share)))
             )
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate * group.get("scale", 1.0)
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
             yield self.step
             self.step += 1
             now = time.monotonic()
@@ -65,15 +74,23 @@ class Stage:
                 self.save()
         self.save()
 
-    def record(self, loss: float) -> None:
-        self.average = loss if math.isnan(self.average) else 0.98 * self.average + 0.02 * loss
+    def descend(self, loss: Tensor) -> None:
+        """One step of the optimisers down this loss."""
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._weights, 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        now = loss.item()
+        self.average = now if math.isnan(self.average) else 0.98 * self.average + 0.02 * now
 
     def save(self) -> None:
         part = self.path.with_suffix(".part")
         torch.save(
             {
                 "module": self.module.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                 "step": self.step,
                 "spent_s": self.spent_s,
             },
