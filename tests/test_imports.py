@@ -14,7 +14,7 @@ PACKAGE = Path(loraloom.__file__).parent
 # Each room may import its own and those above it. Rooms on one line may import each other.
 ORDER = [
     ["errors"],
-    ["config", "settings", "kinds", "files"],
+    ["config", "settings", "kinds", "files", "findings"],
     ["families"],
     ["dataset", "captions", "shots"],
     ["train", "adapters"],
@@ -24,7 +24,7 @@ ORDER = [
     ["cli"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-HEAVY = {"torch", "diffusers", "transformers", "peft", "skia", "numpy"}
+HEAVY = {"torch", "diffusers", "transformers", "peft", "skia", "numpy", "cv2"}
 RANK["__init__"] = -1  # the version only
 
 

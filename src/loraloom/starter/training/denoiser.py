@@ -42,7 +42,7 @@ SCHEDULER = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
-BATCH, RATE = 32, 1e-3
+BATCH, RATE = 48, 1.2e-3
 EMA_DECAY = 0.998
 TIMESTEP_MEAN, TIMESTEP_SD = 0.2, 1.4
 SAVE_LATENTS_EVERY = 8_192

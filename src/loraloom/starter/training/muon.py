@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 
 MOMENTUM, WEIGHT_DECAY = 0.95, 0.01
 QUINTIC = (3.4445, -4.7750, 2.0315)
-ITERATIONS = 5
+ITERATIONS = 4
 ADAM_LIKE = 0.2
 """Gives an update the root mean square of AdamW's (Liu et al. 2025, arXiv:2502.16982), so that
 one learning rate serves both."""
