@@ -76,7 +76,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     picture(tmp_path, "twin.jpg")
     (tmp_path / "broken.png").write_bytes(b"")
     (tmp_path / "lonely.txt").write_text("a cup")
-    (tmp_path / "photo.heic").write_bytes(b"?")
+    (tmp_path / "photo.psd").write_bytes(b"?")
     Image.new("RGB", (400, 20)).save(tmp_path / "strip.png")
     (tmp_path / "strip.txt").write_text("a strip")
     expected = [
@@ -85,7 +85,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         ("broken.png", "file is empty"),
         ("empty.txt", "caption is empty"),
         ("lonely.txt", "without a picture"),
-        ("photo.heic", "not accepted"),
+        ("photo.psd", "not accepted"),
         ("strip.png", "longer than 8:1"),
         ("tiny.png", "8 px on its short side"),
         ("twin.jpg and twin.png", "share one name"),
@@ -103,8 +103,8 @@ def test_names_that_differ_only_in_case_or_form_are_twins(tmp_path: Path) -> Non
 
 
 def test_only_foreign_files_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a.heic").write_bytes(b"?")
-    assert problems_of(tmp_path) == ["a.heic: .heic files are not accepted; convert it to PNG"]
+    (tmp_path / "a.psd").write_bytes(b"?")
+    assert problems_of(tmp_path) == ["a.psd: .psd files are not accepted; convert it to PNG"]
 
 
 @pytest.mark.parametrize(

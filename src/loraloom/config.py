@@ -38,7 +38,10 @@ class Section(BaseModel):
 class DataConfig(Section):
     """The training pictures."""
 
-    folder: Path = Field(description="folder of pictures, each with a .txt caption beside it")
+    folder: Path = Field(
+        description="folder of pictures, each with a .txt caption beside it; or a stored set, as "
+        "NAME or NAME@SNAPSHOT"
+    )
     resolution_px: int | None = Field(
         None, ge=64, le=4096, description="side of a square of the same area; none: the base's own"
     )

@@ -16,6 +16,10 @@ class FolderEmpty(LoraloomError):
 class ImageUnreadable(LoraloomError):
     """A picture is broken, too large, or of a kind that is not accepted."""
 
+    def __init__(self, message: str, code: str = "image_broken") -> None:
+        self.code = code
+        super().__init__(message)
+
 
 class CaptionMissing(LoraloomError):
     """A picture has no caption."""
@@ -23,6 +27,10 @@ class CaptionMissing(LoraloomError):
 
 class CaptionUnreadable(LoraloomError):
     """A caption is empty, too long, or not text."""
+
+    def __init__(self, message: str, code: str = "caption_not_text") -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class DatasetProblems(LoraloomError):
@@ -87,3 +95,40 @@ class SizeInvalid(LoraloomError):
 
 class SubjectUnknown(LoraloomError):
     """No held-out subject of the starter world has that name."""
+
+
+class IntakeRefused(DatasetProblems):
+    """What was to be imported has problems; nothing of it was stored."""
+
+    def __init__(self, problems: list[str], codes: list[str]) -> None:
+        self.codes = codes
+        """One stable name for each problem, such as "zip_path"."""
+        super().__init__(problems)
+
+
+class DatasetUnknown(LoraloomError):
+    """No stored dataset or snapshot has that name, or the name is ambiguous."""
+
+
+class DatasetNameInvalid(LoraloomError):
+    """A dataset or concept cannot have that name, or it is taken."""
+
+
+class DatasetBusy(LoraloomError):
+    """Another process is changing the dataset."""
+
+
+class DatasetDamaged(LoraloomError):
+    """A stored file is missing or is not what was stored, or a newer version wrote it."""
+
+
+class NothingToUndo(LoraloomError):
+    """No earlier state of the dataset or the captions is kept."""
+
+
+class CaptionsChanged(LoraloomError):
+    """A caption was changed since the edit that is to be undone."""
+
+
+class CaptionEditInvalid(LoraloomError):
+    """An edit of captions names no change, or one that cannot be understood."""

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from loraloom.errors import BaseUnknown
+from loraloom.errors import BaseUnknown, ConfigInvalid
 
 STARTER = "starter"
+
+
+@dataclass(frozen=True)
+class IntakeLimits:
+    """How much one import may bring."""
+
+    files: int = 20_000
+    total_bytes: int = 32 * 2**30
+    file_bytes: int = 256 * 2**20
+    ratio: int = 200
+    """Unpacked bytes for a packed one, once more than `ratio_from_bytes` are unpacked."""
+    ratio_from_bytes: int = 10 * 2**20
 
 
 def data_folder() -> Path:
     """LORALOOM_HOME, or ~/.loraloom; it need not exist."""
     return Path(os.environ.get("LORALOOM_HOME", Path.home() / ".loraloom"))
+
+
+def intake_limits() -> IntakeLimits:
+    """The limits of this installation: LORALOOM_MAX_FILES and LORALOOM_MAX_IMPORT_GIB change two.
+
+    Raises ConfigInvalid when one of them is not a whole number above zero.
+    """
+    return IntakeLimits(
+        files=_positive("LORALOOM_MAX_FILES", IntakeLimits.files),
+        total_bytes=_positive("LORALOOM_MAX_IMPORT_GIB", IntakeLimits.total_bytes >> 30) << 30,
+    )
 
 
 def base_folders() -> dict[str, Path]:
@@ -36,3 +60,10 @@ def resolve_base(name: str | Path) -> Path:
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else f" Known names: {', '.join(known)}."
     raise BaseUnknown(f"There is no base {str(name)!r}, by name or as a folder.{hint}")
+
+
+def _positive(variable: str, default: int) -> int:
+    given = os.environ.get(variable, str(default))
+    if not given.isascii() or not given.isdecimal() or int(given) < 1:
+        raise ConfigInvalid(f"{variable} = {given!r} is not possible: a whole number from 1 is.")
+    return int(given)

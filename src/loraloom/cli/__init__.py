@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from loraloom.cli import adapter, bases, demo, generate, train
+from loraloom.cli import adapter, bases, caption, dataset, demo, generate, train
 from loraloom.errors import LoraloomError
 
 # The libraries' own bars and advice would be mixed into ours; a setting of the user's wins.
@@ -34,6 +34,8 @@ app.command()(train.train)
 app.command()(generate.generate)
 app.command()(bases.bases)
 app.add_typer(adapter.app, name="adapter")
+app.add_typer(caption.app, name="caption")
+app.add_typer(dataset.app, name="dataset")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

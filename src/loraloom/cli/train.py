@@ -24,7 +24,8 @@ def train(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="CONFIG.toml|FOLDER", help="settings, or just a folder of captioned pictures"
+            metavar="CONFIG.toml|FOLDER|NAME[@SNAPSHOT]",
+            help="settings, or just a folder of captioned pictures, or a stored dataset",
         ),
     ],
     base: Annotated[
@@ -51,6 +52,7 @@ def train(
     loraloom train my-pictures --kind character --trigger "ohwx woman" --out out/mine
     loraloom train my-pictures --set adapter.rank=8 --set schedule.steps=800
     loraloom train settings.toml --resume
+    loraloom train cups@3f2a91c0
     """
     given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
     options = {name: value for name, value in given.items() if value is not None}
@@ -59,13 +61,16 @@ def train(
 
 
 def read_source(source: Path) -> Tree:
-    """The settings that a TOML file or a folder of pictures stands for, not yet complete."""
+    """The settings that a TOML file, a folder or a dataset stands for, not yet complete."""
     from loraloom import config
+    from loraloom.dataset import reference
 
-    if source.is_dir():
+    if source.is_dir() or reference.is_stored(source):
         return {"data": {"folder": str(source)}}
     if not source.exists():
-        raise FolderMissing(f"{source} does not exist; name a folder of pictures or a TOML file")
+        raise FolderMissing(
+            f"{source} does not exist; name a folder of pictures, a stored dataset or a TOML file"
+        )
     return config.read_toml(source)
 
 

@@ -20,12 +20,10 @@ from loraloom.errors import (
     ImageUnreadable,
 )
 
-MIN_SIDE_PX = 16
-MAX_ASPECT = 8
 # Kinds that people drop into such a folder and that are not read: named, never passed over.
 FOREIGN_SUFFIXES = frozenset(
-    (".heic", ".heif", ".svg", ".eps", ".pdf", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng",
-     ".jxl", ".zip", ".rar", ".7z", ".mp4", ".mov", ".webm")
+    (".svg", ".eps", ".pdf", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng",
+     ".jxl", ".zip", ".rar", ".7z", ".mp4", ".mov", ".webm", ".mkv", ".avi")
 )  # fmt: skip
 
 
@@ -38,14 +36,20 @@ class Item:
     sha256: str
     width_px: int
     height_px: int
+    repeats: int = 1
+    """How often it counts among the others."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The pictures of one folder, sorted by file name."""
+    """The pictures of one folder, sorted by file name, or of a stored dataset."""
 
     root: Path
     items: tuple[Item, ...]
+    snapshot: str = ""
+    """The hash of the stored snapshot that they are; empty for a plain folder."""
+    notes: tuple[str, ...] = ()
+    """What was changed in the captions, in sentences."""
 
     @property
     def hash(self) -> str:
@@ -90,8 +94,7 @@ def with_trigger(dataset: Dataset, trigger: str) -> tuple[Dataset, int]:
     """
     if not trigger:
         return dataset, 0
-    word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
-    lacking = [item for item in dataset.items if not word.search(item.caption)]
+    lacking = [item for item in dataset.items if not has_word(item.caption, trigger)]
     if not lacking:
         return dataset, 0
     if len(lacking) < len(dataset.items):
@@ -101,6 +104,11 @@ def with_trigger(dataset: Dataset, trigger: str) -> tuple[Dataset, int]:
         )  # fmt: skip
     items = tuple(replace(item, caption=f"{trigger}, {item.caption}") for item in dataset.items)
     return replace(dataset, items=items), len(items)
+
+
+def has_word(caption: str, trigger: str) -> bool:
+    """Whether the trigger stands in the caption, as a word of its own, in any letter case."""
+    return bool(re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption, re.IGNORECASE))
 
 
 def _visible_files(root: Path) -> list[Path]:
@@ -152,7 +160,7 @@ def _read_item(picture: Path, caption_path: Path | None) -> Item:
         problems.append(str(error))
     try:
         data = images.read_bytes(picture)
-        size = _checked_size(images.decode_rgb(data, picture.name).size, picture.name)
+        size = images.check_size(images.decode_rgb(data, picture.name).size, picture.name)
     except ImageUnreadable as error:
         problems.append(str(error))
     if problems:
@@ -166,14 +174,3 @@ def _caption_of(picture: Path, caption_path: Path | None) -> str:
             f"{picture.name}: has no caption; say what it shows in {picture.stem}.txt beside it"
         )
     return caption_file.read_caption(caption_path)
-
-
-def _checked_size(size: tuple[int, int], name: str) -> tuple[int, int]:
-    short, long = min(size), max(size)
-    if short < MIN_SIDE_PX:
-        raise ImageUnreadable(f"{name}: is {short} px on its short side; {MIN_SIDE_PX} are needed")
-    if long > MAX_ASPECT * short:
-        raise ImageUnreadable(
-            f"{name}: is {size[0]} × {size[1]} px, longer than {MAX_ASPECT}:1; crop it first"
-        )
-    return size

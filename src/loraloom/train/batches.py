@@ -32,6 +32,7 @@ class Example:
     crop: Crop
     weight: float = 1.0
     prior: bool = False
+    repeats: int = 1
 
     @property
     def key(self) -> str:
@@ -57,7 +58,14 @@ def examples_of(
     In the order of their content: file names must not change what a seed draws.
     """
     examples = (
-        Example(item.path, item.sha256, item.caption, _crop(item, data, profile)) for item in items
+        Example(
+            item.path,
+            item.sha256,
+            item.caption,
+            _crop(item, data, profile),
+            repeats=item.repeats,
+        )
+        for item in items
     )
     return tuple(sorted(examples, key=lambda example: example.key))
 
@@ -77,10 +85,11 @@ def split(
 def plan(
     examples: Sequence[Example], batch_size: int, count: int, share: float, seed: int
 ) -> list[tuple[Example, ...]]:
-    """`count` batches of one bucket each; every example comes equally often.
+    """`count` batches of one bucket each; every example comes as often as its repeats say.
 
     `share` of the places go to prior examples, spread evenly, where the bucket has any.
     """
+    examples = [example for example in examples for _ in range(example.repeats)]
     own = [example for example in examples if not example.prior]
     buckets = _endless([e.crop.bucket for e in own], stream(seed, "buckets"))
     queues: dict[tuple[object, bool], Iterator[Example]] = {}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from loraloom import families, kinds
 from loraloom.config import TrainConfig, Tree, merge, refuse_unknown, validate
-from loraloom.dataset.folder import count_pictures
+from loraloom.dataset import reference
 from loraloom.errors import ConfigInvalid
 from loraloom.families.base import BaseProfile, FamilyInfo
 from loraloom.kinds import Kind
@@ -48,7 +48,10 @@ def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> Tra
             f"data.folder = {folder!r} is not possible: the name of a folder is expected, as text "
             "in quotes."
         )
-    images = count_pictures(Path(folder))
+    images = reference.count(folder)
+    pinned = reference.pin(folder)
+    if pinned:
+        overrides = merge(pinned, overrides, {"data": pinned["data"]})
     return fill(overrides, family.info, family.profile(resolve_base(base)), images, preset)
 
 

@@ -10,7 +10,8 @@ import torch
 
 from loraloom import families, kinds
 from loraloom.config import TrainConfig
-from loraloom.dataset.folder import Dataset, read_folder, with_trigger
+from loraloom.dataset import reference
+from loraloom.dataset.folder import Dataset, with_trigger
 from loraloom.errors import NothingToTrain
 from loraloom.families.base import BaseProfile, Family
 from loraloom.settings import resolve_base
@@ -44,8 +45,10 @@ class Setup:
     @property
     def facts(self) -> dict[str, str]:
         """What decides the run's bytes beside its settings."""
+        snapshot = {"snapshot": self.dataset.snapshot} if self.dataset.snapshot else {}
         return {
             "dataset": self.dataset.hash,
+            **snapshot,
             "device": self.device,
             "dtype": name_of(self.dtype),
             **{f"base_{part}": digest for part, digest in self.fingerprints.items()},
@@ -79,11 +82,11 @@ class Setup:
 
 
 def prepare(config: TrainConfig, out: Path) -> Setup:
-    """Read the pictures' folder and the base's files. Raises what is wrong with either."""
+    """Read the pictures and the base's files. Raises what is wrong with either."""
     base = resolve_base(config.base)
     family = families.detect(base)
     profile = family.profile(base)
-    dataset, changed = with_trigger(read_folder(config.data.folder), config.trigger)
+    dataset, changed = with_trigger(reference.read(config.data.folder), config.trigger)
     everything = batches.examples_of(dataset.items, config.data, profile)
     examples, held_out = batches.split(everything, config.data.held_out_fraction, config.seed)
     if not examples:
@@ -104,7 +107,10 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         device=device,
         dtype=choose_dtype(config.precision, device),
         fingerprints={part: family.fingerprint(base, part) for part in family.info.folders},
-        warnings=tuple(_warnings(config, everything, changed)),
+        warnings=(
+            *map(Warned, dataset.notes),
+            *_warnings(config, everything, changed),
+        ),
     )
 
 

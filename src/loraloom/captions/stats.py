@@ -1,0 +1,110 @@
+"""What a set of captions says, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loraloom.captions import rules, vocabulary
+from loraloom.captions.reading import Reading, read
+from loraloom.captions.spans import feature_spans
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The figures of one set."""
+
+    captions: int
+    phrases: dict[str, int]
+    """Phrase (lower case, trigger apart) -> captions that have it, most frequent first."""
+    categories: dict[str, int]
+    """Category -> captions that tell it."""
+    terms: dict[str, dict[str, int]]
+    """Category -> standard term -> captions."""
+    outfits: dict[str, int]
+    several_hairstyles: bool
+    simple_background_share: float | None
+    """Of the captions that tell a background."""
+
+
+def count(captions: Sequence[str], trigger: str = "") -> Stats:
+    """Count phrases, categories and outfits over the captions."""
+    readings = [read(caption, trigger) for caption in captions]
+    phrases: Counter[str] = Counter()
+    categories: Counter[str] = Counter()
+    terms: dict[str, Counter[str]] = {}
+    for reading in readings:
+        phrases.update({_said(reading, number) for number in range(len(reading.phrases))} - {""})
+        said = {(term.category, term.standard) for m in reading.matches for term in m.terms}
+        categories.update({category for category, _ in said})
+        for category, standard in said:
+            terms.setdefault(category, Counter())[standard] += 1
+    simple, place = categories["simple_background"], categories["place"]
+    return Stats(
+        len(captions),
+        _sorted(phrases),
+        _sorted(categories),
+        {category: _sorted(counts) for category, counts in sorted(terms.items())},
+        _sorted(outfits(captions, trigger)),
+        several_hairstyles(captions, trigger),
+        round(simple / (simple + place), 2) if simple + place else None,
+    )
+
+
+def outfits(captions: Sequence[str], trigger: str = "") -> Counter[str]:
+    """Outfit -> captions in which the clothing is said in just these words.
+
+    What a fix assumes where nothing was said is no outfit.
+    """
+    terms = (rules.assumptions(language)["clothing"] for language in vocabulary.LANGUAGES)
+    assumed = {_outfit(read(term)) for term in terms}
+    found: Counter[str] = Counter()
+    for caption in captions:
+        outfit = _outfit(read(caption, trigger))
+        if outfit and outfit not in assumed:
+            found[outfit] += 1
+    return found
+
+
+def several_hairstyles(captions: Sequence[str], trigger: str = "") -> bool:
+    """Whether the captions name several hairstyles, and often enough to have been meant."""
+    limits = rules.limits()
+    named = [styles for caption in captions if (styles := hairstyles(read(caption, trigger)))]
+    different = {style for styles in named for style in styles}
+    return (
+        len(different) >= limits.several_hairstyles
+        and len(named) >= limits.several_hairstyles
+        and len(named) >= limits.several_hairstyles_share * len(captions)
+    )
+
+
+def hairstyles(reading: Reading) -> set[str]:
+    """The hairstyles that one caption names."""
+    found: set[str] = set()
+    for language in vocabulary.LANGUAGES:
+        feature = vocabulary.features(language)["hair_style"]
+        for phrase in reading.phrases:
+            words = tuple(word.text for word in phrase.words)
+            spans = list(feature_spans(words, feature, feature.modifiers, hair_changes=False))
+            found |= {" ".join(words[span.first : span.last]) for span in spans}
+    return found
+
+
+def _outfit(reading: Reading) -> str:
+    words = (
+        " ".join(word.text for word in reading.phrases[m.phrase].words[m.reach : m.last])
+        for m in reading.matches
+        if m.says("clothing")
+    )
+    return " + ".join(sorted(words))
+
+
+def _said(reading: Reading, number: int) -> str:
+    words = reading.phrases[number].words
+    said = [word for word in words if word.text != "\0"]
+    return " ".join(reading.text[said[0].start : said[-1].end].casefold().split()) if said else ""
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -1,0 +1,71 @@
+"""How `loraloom caption` shows findings and changes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from loraloom.cli.output import messages
+
+if TYPE_CHECKING:
+    from loraloom.captions.fix import Fixed
+    from loraloom.captions.stats import Stats
+    from loraloom.findings import Finding
+
+
+def show_findings(found: Sequence[Finding], captions: int, after: str = "") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if found:
+        table = Table("", "caption", "code", "what", "fix", box=None, header_style="bold")
+        for finding in found:
+            table.add_row(finding.severity.value, Text(finding.item or "the set"), finding.code,
+                          Text(finding.message), Text(finding.fix))  # fmt: skip
+        Console().print(table)
+    words = f"{len(found)} findings" if found else "nothing to mend"
+    messages.print(" ".join(filter(None, (f"{captions} captions, {words}", after))))
+
+
+def show_fixes(fixed: Sequence[Fixed], *, dry_run: bool) -> None:
+    from rich.text import Text
+
+    for each in fixed:
+        if each.changed:
+            show_diff(each.item, each.before or "", each.after)
+        if each.assumed:
+            words = ", ".join(each.assumed)
+            messages.print(Text(f"  assumed, look at the picture: {words}", style="yellow"))
+    tell(sum(each.changed for each in fixed), dry_run=dry_run)
+
+
+def show_diff(item: str, before: str, after: str) -> None:
+    lines = difflib.unified_diff([before], [after], item, item, lineterm="", n=0)
+    for line in lines:
+        if not line.startswith("@@"):
+            print(line)
+
+
+def tell(count: int, *, dry_run: bool) -> None:
+    if dry_run:
+        messages.print(f"{count} captions would change; nothing was written")
+    else:
+        hint = "; `loraloom caption edit FOLDER --undo` takes it back" if count else ""
+        messages.print(f"{count} captions changed{hint}")
+
+
+def show_stats(found: Stats) -> None:
+    """The most frequent tags, categories and outfits as tables."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    counted = (("tag", found.phrases), ("category", found.categories), ("outfit", found.outfits))
+    for title, counts in counted:
+        table = Table(title, "captions", box=None, header_style="bold")
+        for words, number in list(counts.items())[:40]:
+            said = words.replace("_", " ") if title == "category" else words
+            table.add_row(Text(said), f"{number} of {found.captions}")
+        Console().print(table)

@@ -1,0 +1,140 @@
+"""Decode pictures in child processes, which have little memory and little time.
+
+A picture made to exhaust a decoder ends its child, is named, and the next child goes on. The child
+reads one path a line on its standard input and answers with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from loraloom.dataset import images
+from loraloom.dataset.images import Facts
+from loraloom.errors import ImageUnreadable
+
+CHILD_MEMORY_BYTES = 3 * 2**30
+CHILD_SECONDS = 60.0
+MOST_CHILDREN = 8
+
+Check = Callable[[Path, str], Facts]
+"""Decodes the file at a path; the name is for messages. Raises ImageUnreadable."""
+
+
+def check_here(path: Path, name: str) -> Facts:
+    """Decode in this process."""
+    return images.inspect(path.read_bytes(), name)
+
+
+class Checkers:
+    """Children that decode, as many at once as `count`; safe to call from several threads."""
+
+    def __init__(self, count: int | None = None) -> None:
+        self.count = count or min(MOST_CHILDREN, os.cpu_count() or 1)
+        self._idle: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
+        for _ in range(self.count):
+            self._idle.put(None)
+
+    def __enter__(self) -> Checkers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for _ in range(self.count):
+            child = self._idle.get()
+            if child is not None:
+                child.end()
+
+    def __call__(self, path: Path, name: str) -> Facts:
+        """Decode the file at `path`. Raises ImageUnreadable."""
+        child = self._idle.get()
+        try:
+            child = child if child is not None and child.alive else _Child()
+            return child.ask(path, name)
+        finally:
+            self._idle.put(child)
+
+
+class _Child:
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "loraloom.dataset.checking"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, path: Path, name: str) -> Facts:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        watch = threading.Timer(CHILD_SECONDS, self._process.kill)
+        watch.start()
+        try:
+            question = json.dumps([str(path), name]) + "\n"
+            self._process.stdin.write(question.encode())
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except OSError:
+            answer = b""
+        finally:
+            watch.cancel()
+        if not answer.endswith(b"\n"):
+            self.end()
+            raise ImageUnreadable(
+                f"{name}: could not be decoded within {CHILD_SECONDS:.0f} s and "
+                f"{CHILD_MEMORY_BYTES >> 30} GiB of memory"
+            )
+        return _facts(json.loads(answer))
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _facts(answer: dict[str, object]) -> Facts:
+    if "error" in answer:
+        raise ImageUnreadable(str(answer["error"]), str(answer["code"]))
+    notes = answer["notes"]
+    assert isinstance(notes, list)
+    return Facts(
+        int(str(answer["width_px"])),
+        int(str(answer["height_px"])),
+        str(answer["kind"]),
+        tuple((str(code), str(sentence)) for code, sentence in notes),
+    )
+
+
+def _answer(line: str) -> dict[str, object]:
+    path, name = json.loads(line)
+    try:
+        return asdict(check_here(Path(path), name))
+    except ImageUnreadable as error:
+        return {"error": str(error), "code": error.code}
+
+
+def _serve() -> None:
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES))
+    for line in sys.stdin:
+        print(json.dumps(_answer(line)), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

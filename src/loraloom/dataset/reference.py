@@ -1,0 +1,104 @@
+"""What `data.folder` names: a plain folder, a stored dataset, or one of its snapshots."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from loraloom.dataset.folder import Dataset, Item, count_pictures, has_word, read_folder
+from loraloom.dataset.snapshot import Concept, Contents, Picture
+from loraloom.dataset.store import Store
+from loraloom.dataset.stored import StoredDataset
+from loraloom.errors import DatasetProblems, FolderEmpty
+
+REFERENCE = re.compile(r"([^@/\\]+)(?:@([0-9a-fA-F]+))?")
+
+
+def is_stored(source: str | Path) -> bool:
+    """Whether `NAME` or `NAME@HASH` means a stored dataset; a folder of that name goes first."""
+    found = REFERENCE.fullmatch(str(source))
+    return found is not None and not Path(source).exists() and Store().has(found[1])
+
+
+def pin(source: str | Path) -> dict[str, Any]:
+    """The settings that a stored dataset brings to a run; none for a plain folder.
+
+    NAME becomes NAME@HASH: the working set is kept as a snapshot, so that the run's pictures never
+    change. The trigger is that of its only concept. Raises DatasetUnknown, FolderEmpty.
+    """
+    if not is_stored(source):
+        return {}
+    dataset, prefix = _open(source)
+    if prefix is None and not dataset.working.pictures:
+        raise FolderEmpty(f"The dataset {dataset.name} holds no picture; import some.")
+    whole = dataset.find(prefix) if prefix else dataset.snapshot("taken for a training run")
+    settings: dict[str, Any] = {"data": {"folder": f"{dataset.name}@{whole}"}}
+    concepts = dataset.read_snapshot(whole).concepts
+    if len(concepts) == 1 and concepts[0].trigger:
+        settings["trigger"] = concepts[0].trigger
+    return settings
+
+
+def count(source: str | Path) -> int:
+    """How many pictures `read` would give. Raises FolderMissing, DatasetUnknown."""
+    if not is_stored(source):
+        return count_pictures(Path(source))
+    dataset, prefix = _open(source)
+    return len((dataset.read_snapshot(prefix) if prefix else dataset.working).pictures)
+
+
+def read(source: str | Path) -> Dataset:
+    """The pictures, checked: of a folder decoded, of a stored dataset compared with their hashes.
+
+    Raises FolderMissing, FolderEmpty, DatasetUnknown, DatasetDamaged, or DatasetProblems.
+    """
+    if not is_stored(source):
+        return read_folder(Path(source))
+    dataset, prefix = _open(source)
+    return _dataset(dataset, dataset.read_snapshot(prefix) if prefix else dataset.working)
+
+
+def _open(source: str | Path) -> tuple[StoredDataset, str | None]:
+    found = REFERENCE.fullmatch(str(source))
+    assert found is not None, "is_stored said so"
+    return Store().open(found[1]), found[2]
+
+
+def _dataset(stored: StoredDataset, contents: Contents) -> Dataset:
+    """Items whose captions have the trigger of their concept. Raises what is wrong with them."""
+    bare = [picture.name for picture in contents.pictures if not picture.caption]
+    if bare:
+        raise DatasetProblems(
+            [f"{name}: has no caption; give it one in the dataset {stored.name}" for name in bare]
+        )
+    for picture in contents.pictures:
+        stored.objects.verify(picture.sha256, picture.name)
+    items: list[Item] = []
+    notes: list[str] = []
+    for concept in contents.concepts:
+        own = [p for p in contents.pictures if p.concept == concept.name]
+        items += (_item(stored, picture, concept) for picture in own)
+        changed = sum(not _has(picture.caption, concept.trigger) for picture in own)
+        if changed:
+            notes.append(
+                f"{changed} captions of the concept {concept.name!r} lacked its trigger "
+                f"{concept.trigger!r}; it was put first in each."
+            )
+    return Dataset(stored.root, tuple(items), contents.hash, tuple(notes))
+
+
+def _item(stored: StoredDataset, picture: Picture, concept: Concept) -> Item:
+    lacks = not _has(picture.caption, concept.trigger)
+    return Item(
+        stored.objects.path(picture.sha256),
+        f"{concept.trigger}, {picture.caption}" if lacks else picture.caption,
+        picture.sha256,
+        picture.width_px,
+        picture.height_px,
+        concept.repeats,
+    )
+
+
+def _has(caption: str, trigger: str) -> bool:
+    return has_word(caption, trigger) if trigger else True

@@ -1,0 +1,110 @@
+"""`loraloom caption`: what it prints, writes, takes back and exits with."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.test_captions_edit import folder_with
+from typer.testing import CliRunner, Result
+
+from loraloom.cli import app
+from loraloom.errors import CaptionEditInvalid
+
+WRONG = "ohwx woman, asian, brown hair, laugh, looking at viewer, hoodie, park, natural lighting"
+RIGHT = "ohwx woman, gentle smile, looking up, red dress, beach, golden hour"
+CHARACTER = ("--kind", "character", "--trigger", "ohwx woman")
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, ["caption", *map(str, words)], catch_exceptions=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return folder_with(tmp_path / "set", WRONG, RIGHT)
+
+
+@pytest.mark.parametrize("command", ["lint", "fix", "edit", "stats", "convert"])
+def test_help_has_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"loraloom caption {command}" in result.output
+
+
+def test_lint_json(root: Path) -> None:
+    result = run("lint", root, *CHARACTER, "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)["findings"]
+    assert {(f["item"], f["code"]) for f in found} == {
+        ("01.png", "identity-leak"), ("01.png", "vocabulary"),
+    }  # fmt: skip
+
+
+def test_lint_exits_1_when_training_is_blocked(root: Path) -> None:
+    (root / "03.png").write_bytes(b"")
+    assert run("lint", root, *CHARACTER).exit_code == 1
+
+
+def test_lint_for_people(root: Path) -> None:
+    result = run("lint", root, *CHARACTER, "--base", "starter")
+    assert result.exit_code == 0
+    assert "identity-leak" in result.output
+
+
+def test_fix_shows_writes_and_takes_back(root: Path) -> None:
+    before = (root / "01.txt").read_bytes()
+    shown = run("fix", root, *CHARACTER, "--dry-run")
+    assert "+ohwx woman, laughing" in shown.output
+    assert (root / "01.txt").read_bytes() == before
+    assert run("fix", root, *CHARACTER).exit_code == 0
+    assert (root / "01.txt").read_text() == (
+        "ohwx woman, laughing, looking at viewer, hoodie, park, natural lighting\n"
+    )
+    assert (root / "02.txt").read_text() == RIGHT
+    assert json.loads(run("lint", root, *CHARACTER, "--json").stdout) == {"findings": []}
+    assert run("edit", root, "--undo").exit_code == 0
+    assert (root / "01.txt").read_bytes() == before
+
+
+def test_fix_lists_what_it_assumed(root: Path) -> None:
+    (root / "01.txt").write_text("ohwx woman, smiling")
+    result = run("fix", root, *CHARACTER, "--assume", "lighting=candlelight", "--json")
+    told = json.loads(result.stdout)
+    assert told["fixed"][0]["assumed"] == [
+        "looking at viewer", "casual clothing", "simple background", "candlelight",
+    ]  # fmt: skip
+    assert told["findings"] == []
+
+
+def test_fix_without_assumptions(root: Path) -> None:
+    (root / "01.txt").write_text("ohwx woman, smiling")
+    told = json.loads(run("fix", root, *CHARACTER, "--assume", "none", "--json").stdout)
+    assert {f["code"] for f in told["findings"]} == {"too-brief", "incomplete"}
+
+
+def test_edit(root: Path) -> None:
+    result = run("edit", root, "--remove", "asian", "--add", "sun", "--replace", "laugh=laughing",
+                 "--match", "01", "--json")  # fmt: skip
+    assert [e["item"] for e in json.loads(result.stdout)["edited"]] == ["01.png"]
+    assert (root / "01.txt").read_text().strip() == (
+        "ohwx woman, brown hair, laughing, looking at viewer, hoodie, park, natural lighting, sun"
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("--replace", "x")])
+def test_edit_needs_a_change(root: Path, words: tuple[str, ...]) -> None:
+    assert isinstance(run("edit", root, *words).exception, CaptionEditInvalid)
+
+
+def test_stats(root: Path) -> None:
+    told = json.loads(run("stats", root, "--trigger", "ohwx woman", "--json").stdout)
+    assert told["captions"] == 2 and told["categories"]["clothing"] == 2
+    assert "natural lighting" in run("stats", root).output
+
+
+def test_convert(root: Path) -> None:
+    result = run("convert", root, "--to", "sentences", "--trigger", "ohwx woman")
+    assert result.exit_code == 0
+    assert (root / "02.txt").read_text().startswith("ohwx woman wearing a red dress, with a gentle")
+    run("edit", root, "--undo")
+    assert (root / "02.txt").read_text() == RIGHT

@@ -1,0 +1,173 @@
+"""The whole check: planted faults, captions, concepts, and what comes out."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.photographs import photograph
+from bench.planted_faults import SET_CODES, drawing, plant, plant_set, run, write_captioned
+from PIL import Image
+from typer.testing import CliRunner
+
+from loraloom import cli
+from loraloom.dataset.readiness import composition
+from loraloom.dataset.readiness.check import Readiness, check
+from loraloom.dataset.readiness.listing import list_pictures, triggers
+from loraloom.dataset.readiness.native import native_of
+from loraloom.dataset.readiness.page import write_page
+from loraloom.dataset.readiness.picture import Unreadable, Wanted
+from loraloom.dataset.readiness.reading import measure_all
+from loraloom.errors import BaseUnknown, FolderEmpty, FolderMissing
+from loraloom.findings import Severity
+from loraloom.kinds import Kind
+
+RECALL, FALSE_ALARMS = 0.95, 0.02
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven photographs and one file that is none."""
+    folder, rng = tmp_path_factory.mktemp("set"), random.Random(0)
+    for number in range(7):
+        picture, words = photograph(96)(rng)
+        write_captioned(folder / f"{number}.png", picture, words)
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.txt").write_text("ohwx thing, red hoodie")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(pictures: Path) -> Readiness:
+    return check(pictures, Kind.OBJECT, "starter", "ohwx thing")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", ["drawings", "photographs"])
+def test_planted_faults_are_found(world: str) -> None:
+    for code, score in run(world, clean=50, each=6, side_px=384, seed=1).items():
+        assert score.recall >= RECALL, (code, score.missed_names)
+        assert score.false_alarms <= FALSE_ALARMS, (code, score.accused_names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", SET_CODES)
+def test_faults_of_a_whole_set_are_found(code: str, tmp_path: Path) -> None:
+    plant_set(tmp_path, code, 192, seed=2)
+    codes = {finding.code for finding in check(tmp_path, Kind.CHARACTER, "starter").findings}
+    assert codes & set(SET_CODES) == {code}
+
+
+def test_a_broken_picture_is_an_error_and_ends_nothing(found: Readiness) -> None:
+    first = found.findings[0]
+    assert (first.code, first.severity, first.item) == (
+        "unreadable", Severity.ERROR, "broken.png")  # fmt: skip
+    assert len(found.measures) == 7
+    ranks = [list(Severity).index(finding.severity) for finding in found.findings]
+    assert ranks == sorted(ranks)
+
+
+def test_sizes_against_the_base(pictures: Path) -> None:
+    codes = [f.code for f in check(pictures, Kind.OBJECT, "sd15").findings]
+    assert codes.count("low-resolution") == 7
+
+
+def test_processes_give_the_same_answers(pictures: Path) -> None:
+    paths = sorted(pictures.glob("*.png")) * 7
+    wanted = Wanted(128, count_faces=False)
+    alone = list(measure_all(paths, wanted, workers=1))
+    together = list(measure_all(paths, wanted, workers=2))
+    assert alone == together
+    assert sum(isinstance(answer, Unreadable) for answer in together) == 7
+
+
+def test_concepts_are_subfolders_without_their_repeats(tmp_path: Path) -> None:
+    for folder, words in (("10_mira", "ohwx woman, smiling"), ("bram", "zvkr man, standing")):
+        write_captioned(tmp_path / folder / "a.png", Image.new("RGB", (20, 20)), words)
+    pictures = list_pictures(tmp_path)
+    assert [(p.name, p.concept) for p in pictures] == [
+        ("10_mira/a.png", "mira"), ("bram/a.png", "bram")]  # fmt: skip
+    assert triggers(pictures) == {"mira": "ohwx woman", "bram": "zvkr man"}
+
+
+def test_folders_that_hold_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FolderEmpty):
+        list_pictures(tmp_path)
+    with pytest.raises(FolderMissing):
+        list_pictures(tmp_path / "gone")
+
+
+def test_bases_by_name_and_by_family() -> None:
+    assert native_of("starter").side_px == 128
+    assert native_of("sd15").side_px == 512
+    with pytest.raises(BaseUnknown, match=r"no base 'sd16'. Did you mean 'sd15'.*starter"):
+        native_of("sd16")
+
+
+def test_shots_follow_the_captions_in_both_languages() -> None:
+    captions = ["ohwx woman, full body, front view", "ohwx woman, side view", "ohwx woman, 3/4 view",
+                "ohwx woman, close-up", "ohwx woman, 側面, 微笑"]  # fmt: skip
+    counts = {part.name: part.count for part in composition.coverage(captions, Kind.CHARACTER)}
+    assert counts == {"full body": 1, "upper body": 0, "profile": 2, "three-quarter": 1,
+                      "front close-up": 1}  # fmt: skip
+
+
+def test_targets_grow_with_the_set() -> None:
+    captions = ["a close-up"] * 30
+    parts = composition.coverage(captions, Kind.CHARACTER)
+    assert [(part.least, part.most) for part in parts] == [(2, 3), (4, 5), (3, 4), (6, 8), (8, 10)]
+    assert [f.code for f in composition.check(captions, Kind.CHARACTER)] == ["composition"] * 4
+
+
+def test_page_escapes_and_loads_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_captioned(folder / "a.png", Image.new("RGB", (64, 64)), "<script>alert(1)</script>")
+    write_page(tmp_path / "page.html", check(folder, Kind.STYLE, "starter"))
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/webp") == 1
+
+
+def test_command_prints_findings_and_fails_on_errors(pictures: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    arguments = ["dataset", "check", str(pictures), "--kind", "object", "--html", str(page)]
+    result = CliRunner().invoke(cli.app, [*arguments, "--json"])
+    told = json.loads(result.stdout)["findings"]
+    assert result.exit_code == 1
+    assert told[0]["code"] == "unreadable"
+    assert page.exists()
+    shown = CliRunner().invoke(cli.app, arguments)
+    assert "broken.png" in shown.stdout
+
+
+def test_command_succeeds_without_errors(tmp_path: Path) -> None:
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (128, 128, 3), np.uint8)
+        write_captioned(
+            tmp_path / f"{number}.png", Image.fromarray(noise), f"thing number {number}"
+        )
+    result = CliRunner().invoke(cli.app, ["dataset", "check", str(tmp_path), "--kind", "style"])
+    assert result.exit_code == 0, result.output
+
+
+def test_two_copies_leave_the_larger_one(tmp_path: Path) -> None:
+    picture, words = drawing(256)(random.Random(1))
+    write_captioned(tmp_path / "small.png", picture.resize((200, 200)), words)
+    write_captioned(tmp_path / "large.png", picture, words)
+    told = [f for f in check(tmp_path, Kind.CHARACTER, "starter").findings
+            if f.code == "near-duplicate"]  # fmt: skip
+    assert [finding.item for finding in told] == ["small.png"]
+
+
+def test_planting_is_repeatable(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        plant(tmp_path / name, drawing(64), 4, 1, 3, 64)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert all(
+        (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        for name in files
+    )
