@@ -1,17 +1,28 @@
 """What trains the starter base: the optimiser, the clock that resumes, the timesteps."""
 
+import math
+import random
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
 from torch import nn
 
+from loraloom.starter.judge import READS
 from loraloom.starter.training import progress
-from loraloom.starter.training.denoiser import SCHEDULER, Latents, timesteps, v_loss
+from loraloom.starter.training.denoiser import SCHEDULER, Base, Latents, timesteps, v_loss
+from loraloom.starter.training.emphasis import emphasis
 from loraloom.starter.training.muon import Muon, muon_and_adamw, orthogonal
+from loraloom.starter.training.naming import Naming, attributes_of, learn_to_name
+from loraloom.starter.training.pictures import scene_of
 from loraloom.starter.training.progress import Stage
+from loraloom.starter.training.words import build_tokenizer
+from loraloom.starter.world.render import render
+from loraloom.starter.world.scene import caption, sample_scene, visible
 
 
 @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (32, 32)])
@@ -111,26 +122,83 @@ def test_timesteps_come_one_from_each_share_of_a_logit_normal() -> None:
     assert torch.equal(drawn, drawn.sort().values)
 
 
-def test_the_loss_is_that_of_the_velocity() -> None:
-    """A model that knows the clean latents gives v exactly: v = (sqrt(a) x_t - x_0) / sqrt(1-a)."""
+class Oracle(nn.Module):
+    """Knows the clean latents, so v exactly: v = (sqrt(a) x_t - x_0) / sqrt(1 - a)."""
+
+    def __init__(self, clean: torch.Tensor, alphas: torch.Tensor, wrong: torch.Tensor) -> None:
+        super().__init__()
+        self.clean, self.alphas, self.wrong = clean, alphas, wrong
+
+    def forward(
+        self, noisy: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        a = self.alphas[t].view(-1, 1, 1, 1)
+        velocity: torch.Tensor = (a.sqrt() * noisy - self.clean) / (1 - a).sqrt()
+        return velocity + self.wrong, tokens
+
+
+def test_the_loss_is_that_of_the_velocity_in_each_cell() -> None:
     clean = torch.randn(6, 8, 4, 4, generator=torch.Generator().manual_seed(1))
     alphas = DDIMScheduler(**SCHEDULER).alphas_cumprod
+    wrong, cells = torch.zeros(6, 8, 4, 4), torch.ones(6, 1, 4, 4)
+    wrong[:, :, 0, 0], cells[:, :, 0, 0] = 0.5, 4.0
 
-    class Oracle(nn.Module):
-        def forward(self, noisy: torch.Tensor, t: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-            a = alphas[t].view(-1, 1, 1, 1)
-            velocity: torch.Tensor = (a.sqrt() * noisy - clean) / (1 - a).sqrt()
-            return velocity
+    def loss(error: torch.Tensor) -> torch.Tensor:
+        oracle: Any = Oracle(clean, alphas, error)
+        generator = torch.Generator().manual_seed(2)
+        return v_loss(oracle, clean, cells, torch.zeros(6, 77), alphas, generator)[0]
 
-    loss = v_loss(Oracle(), clean, torch.zeros(6, 77), alphas, torch.Generator().manual_seed(2))  # type: ignore[arg-type]
-    assert loss < 1e-6
+    assert loss(torch.zeros_like(wrong)) < 1e-6
+    assert loss(wrong).item() == pytest.approx(4.0 * 0.25 / 16, rel=1e-3)
+
+
+def test_emphasis_lies_where_an_attribute_is_drawn() -> None:
+    scene = sample_scene(random.Random(0)).with_values(
+        subject="woman", framing="close-up", view="front view", accessory="", gesture="",
+        style="flat color style", lighting="natural lighting", gaze="looking at viewer",
+        background="white background", expression="gentle smile",
+    )  # fmt: skip
+    weights = emphasis(scene)
+    assert weights.mean() == pytest.approx(1.0, abs=1e-5)
+    assert weights[0, 0] == weights.min()  # a corner of the wall
+    assert weights.max() > 4 * weights.min()
+    face = render(scene, 128).astype(int)
+    laughing = render(scene.with_values(expression="laughing"), 128).astype(int)
+    moved = np.argwhere(np.abs(face - laughing).max(axis=2) > 60) // 8  # cells of the mouth
+    assert weights[tuple(moved.T)].mean() > 2 * weights.mean()
+
+
+def test_naming_reads_any_state_from_the_end_token_on() -> None:
+    naming = Naming(8)
+    tokens = torch.tensor([[0, 5, 6, 1, 1, 1], [0, 5, 1, 1, 1, 1]])
+    context = torch.full((2, 6, 8), float("nan"))
+    context[0, 3:], context[1, 2:] = 1.0, 2.0  # only the ends may be read
+    wanted = {name: torch.zeros(2, dtype=torch.long) for name in READS}
+    for seed in range(20):
+        loss = naming(context, tokens, wanted, torch.Generator().manual_seed(seed))
+        assert torch.isfinite(loss)
+
+
+def test_what_is_not_said_is_not_asked() -> None:
+    indices = [0, 1]
+    asked = attributes_of(indices, [caption(scene_of("base", 0)), ""])
+    scene = scene_of("base", 0)
+    for name in READS:
+        truth = READS[name].index(scene[name]) if visible(scene, name) else -1
+        assert asked[name].tolist() == [truth, -1]
+
+
+def test_the_text_encoder_learns_to_name() -> None:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    base = Base(len(tokenizer), tokenizer.eos_token_id)
+    untrained = sum(math.log(len(values)) for values in READS.values())
+    assert learn_to_name(base, tokenizer, steps=25) < 0.9 * untrained
 
 
 def test_latents_are_those_of_the_codec_and_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import numpy as np
-
     from loraloom.starter.training import denoiser
     from loraloom.starter.training.codec import build_codec
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import copy
 import random
-import string
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from loraloom.starter.training.codec import LATENTS_FILE
+from loraloom.starter.training.emphasis import emphases
 from loraloom.starter.training.muon import muon_and_adamw
-from loraloom.starter.training.pictures import pictures, scene_of, to_pixels
+from loraloom.starter.training.naming import (
+    Naming,
+    attributes_of,
+    learn_to_name,
+    training_caption,
+)
+from loraloom.starter.training.pictures import pictures, to_pixels
 from loraloom.starter.training.progress import Stage
 from loraloom.starter.training.words import TOKEN_LIMIT, build_tokenizer
-from loraloom.starter.world.scene import context_phrases, identity_phrase
 
+TEXT_WIDTH = 192
 UNET = {
     "sample_size": 16,
     "in_channels": 8,
@@ -28,7 +37,7 @@ UNET = {
     "block_out_channels": (80, 160),
     "layers_per_block": 1,
     "attention_head_dim": 4,
-    "cross_attention_dim": 192,
+    "cross_attention_dim": TEXT_WIDTH,
     "norm_num_groups": 16,
 }
 SCHEDULER = {
@@ -46,7 +55,7 @@ BATCH, RATE = 48, 1.2e-3
 EMA_DECAY = 0.998
 TIMESTEP_MEAN, TIMESTEP_SD = 0.2, 1.4
 SAVE_LATENTS_EVERY = 8_192
-EMPTY_SHARE, STRANGE_WORD_SHARE, FORGET_SHARE = 0.1, 0.15, 0.1
+NAMING_SHARE = 0.01
 
 
 class Base(nn.Module):
@@ -58,8 +67,8 @@ class Base(nn.Module):
         self.text_encoder = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=vocabulary,
-                hidden_size=192,
-                intermediate_size=768,
+                hidden_size=TEXT_WIDTH,
+                intermediate_size=4 * TEXT_WIDTH,
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 max_position_embeddings=TOKEN_LIMIT,
@@ -69,11 +78,12 @@ class Base(nn.Module):
                 pad_token_id=end_token,
             )
         )
+        self.naming = Naming(TEXT_WIDTH)
 
-    def forward(self, noisy: Tensor, timestep: Tensor, tokens: Tensor) -> Tensor:
-        context = self.text_encoder(tokens).last_hidden_state
-        predicted: Tensor = self.unet(noisy, timestep, context).sample
-        return predicted
+    def forward(self, noisy: Tensor, timestep: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocity, like `noisy`, and the text conditions (B, tokens, width)."""
+        context: Tensor = self.text_encoder(tokens).last_hidden_state
+        return self.unet(noisy, timestep, context).sample, context
 
 
 class Latents:
@@ -114,34 +124,25 @@ class Latents:
         part.replace(self.path)
 
 
-def training_caption(index: int, rng: random.Random) -> str:
-    """The caption of a base picture as training words it: sometimes empty, with some phrases
-    left out, or with a strange word before the subject, so that unknown words mean nothing yet."""
-    if rng.random() < EMPTY_SHARE:
-        return ""
-    scene = scene_of("base", index)
-    said = context_phrases(scene)
-    if rng.random() < 0.4:
-        said = [words for words in said if rng.random() > FORGET_SHARE * 2]
-    subject = identity_phrase(scene)
-    if rng.random() < 0.15:
-        subject = subject.split(", ")[0]
-    if rng.random() < STRANGE_WORD_SHARE:
-        strange = "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 6)))
-        subject = f"{strange} {subject}"
-    return ", ".join([subject, *said])
+@dataclass(frozen=True)
+class _Batch:
+    clean: Tensor
+    cells: Tensor
+    tokens: Tensor
+    wanted: dict[str, Tensor]
 
 
-def _batches(
-    step: int, latents: Latents, tokenizer: CLIPTokenizer, scale: float
-) -> tuple[Tensor, Tensor]:
+def _batch(
+    step: int, latents: Latents, weights: NDArray[np.float16], tokenizer: CLIPTokenizer
+) -> _Batch:
     rng = random.Random(step)
     chosen = [rng.randrange(len(latents.ready)) for _ in range(BATCH)]
     captions = [training_caption(index, rng) for index in chosen]
     tokens = tokenizer(
         captions, padding="max_length", max_length=TOKEN_LIMIT, truncation=True, return_tensors="pt"
     )
-    return latents.ready[chosen] * scale, tokens.input_ids
+    cells = torch.from_numpy(weights[chosen]).float().unsqueeze(1)
+    return _Batch(latents.ready[chosen], cells, tokens.input_ids, attributes_of(chosen, captions))
 
 
 def timesteps(count: int, length: int, generator: torch.Generator) -> Tensor:
@@ -153,17 +154,25 @@ def timesteps(count: int, length: int, generator: torch.Generator) -> Tensor:
 
 
 def v_loss(
-    model: Base, clean: Tensor, tokens: Tensor, alphas: Tensor, generator: torch.Generator
-) -> Tensor:
-    """Mean squared error of the velocity (Salimans & Ho 2022). Weights that favour little noise,
-    such as min-SNR, teach the captions more slowly."""
+    model: Base,
+    clean: Tensor,
+    cells: Tensor,
+    tokens: Tensor,
+    alphas: Tensor,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The loss, and the text conditions (B, tokens, width).
+
+    Squared error of the velocity (Salimans & Ho 2022), weighted by `cells` (B, 1, h, w).
+    Weights that favour little noise, such as min-SNR, teach the captions more slowly.
+    """
     t = timesteps(len(clean), len(alphas), generator)
     noise = torch.randn(clean.shape, generator=generator)
     a = alphas[t].view(-1, 1, 1, 1)
     noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
     target = a.sqrt() * noise - (1 - a).sqrt() * clean
-    loss: Tensor = nn.functional.mse_loss(model(noisy, t, tokens).float(), target)
-    return loss
+    velocity, context = model(noisy, t, tokens)
+    return (cells * (velocity.float() - target) ** 2).mean(), context
 
 
 def _ema_update(average: nn.Module, model: nn.Module, step: int) -> None:
@@ -186,11 +195,15 @@ def train_denoiser(
     model = Base(len(tokenizer), tokenizer.eos_token_id)
     model.unet.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
-    optimisers = muon_and_adamw(model, RATE, ends=("unet.conv_in", "unet.conv_out"))
+    optimisers = muon_and_adamw(model, RATE, ends=("unet.conv_in", "unet.conv_out", "naming."))
     both = nn.ModuleList([model, average])
     stage = Stage(folder / "denoiser.pt", both, optimisers, minutes=minutes, rate=RATE)
     if compiled:
         model.unet.compile()
+    weights = emphases(folder)
+    if stage.step == 0:
+        learn_to_name(model, tokenizer)
+        average.load_state_dict(model.state_dict())
     latents = Latents(folder, codec)
     if not len(latents.ready):
         latents.grow(SAVE_LATENTS_EVERY)
@@ -199,10 +212,12 @@ def train_denoiser(
     for step in stage.steps():
         if step % 8 == 0:
             latents.grow(64)
-        clean, tokens = _batches(step, latents, tokenizer, scale)
-        clean = clean.contiguous(memory_format=torch.channels_last)
+        batch = _batch(step, latents, weights, tokenizer)
+        clean = (batch.clean * scale).contiguous(memory_format=torch.channels_last)
+        generator = torch.Generator().manual_seed(step)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = v_loss(model, clean, tokens, alphas, torch.Generator().manual_seed(step))
-        stage.descend(loss)
+            loss, context = v_loss(model, clean, batch.cells, batch.tokens, alphas, generator)
+            named = model.naming(context, batch.tokens, batch.wanted, generator)
+        stage.descend(loss + NAMING_SHARE * named)
         _ema_update(average, model, step)
     return average, tokenizer, scale
