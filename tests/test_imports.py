@@ -92,6 +92,8 @@ def test_unknown_room_is_found(tmp_path: Path) -> None:
         "from loraloom.cli.bases import installed; installed()",
         "from typer.testing import CliRunner; from loraloom.cli import app; "
         "assert 'train' in CliRunner().invoke(app, ['--help']).output",
+        "from typer.testing import CliRunner; from loraloom.cli import app; "
+        "assert 'lint' in CliRunner().invoke(app, ['caption', '--help']).output",
     ],
 )
 def test_torch_is_not_imported(code: str) -> None:

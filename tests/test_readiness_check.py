@@ -106,8 +106,8 @@ def test_bases_by_name_and_by_family() -> None:
 
 
 def test_shots_follow_the_captions_in_both_languages() -> None:
-    captions = ["ohwx woman, full body, front view", "ohwx woman, side view", "ohwx woman, 3/4 view",
-                "ohwx woman, close-up", "ohwx woman, 側面, 微笑"]  # fmt: skip
+    said = ("full body, front view", "side view", "3/4 view", "close-up", "側臉, 微笑")
+    captions = [f"ohwx woman, {words}" for words in said]
     counts = {part.name: part.count for part in composition.coverage(captions, Kind.CHARACTER)}
     assert counts == {"full body": 1, "upper body": 0, "profile": 2, "three-quarter": 1,
                       "front close-up": 1}  # fmt: skip

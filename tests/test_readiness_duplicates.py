@@ -38,6 +38,14 @@ def found(thumbs: list[NDArray[np.uint8]]) -> set[tuple[int, int]]:
     return {(pair.first, pair.second) for pair in find_pairs(np.stack(thumbs), names)}
 
 
+@pytest.mark.parametrize("cut", [(0.1, 0, 0, 0), (0.1, 0.1, 0, 0), (0, 0.1, 0.1, 0), (0.05,) * 4])
+def test_cuts_of_a_tenth_are_found_wherever_they_are(cut: tuple[float, ...]) -> None:
+    originals = pictures(8, seed=2)
+    left, top, right, bottom = (round(256 * share) for share in cut)
+    copies = [picture.crop((left, top, 256 - right, 256 - bottom)) for picture in originals]
+    assert found([thumb(one) for one in [*originals, *copies]]) == {(n, n + 8) for n in range(8)}
+
+
 @pytest.mark.parametrize("how", COPIES)
 def test_copies_are_found_and_nothing_else(how: str) -> None:
     rng, originals = random.Random(5), pictures(10)

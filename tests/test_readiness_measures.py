@@ -2,12 +2,14 @@
 
 import io
 import random
+from math import erf
 
 import numpy as np
 import pytest
 from bench.photographs import gain, photograph, two_faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import cbook
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
@@ -20,14 +22,10 @@ def luma(picture: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(picture.convert("L"))
 
 
-def step(width_px: float, contrast: float = 160) -> NDArray[np.uint8]:
-    """Vertical edges blurred by a Gaussian of known width, by its integral and not by a filter."""
-    from math import erf
-
-    row = [sum(np.sign(edge % 80 - 40) * erf((x - edge) / (width_px * 2**0.5)) for edge in
-               range(32, 256, 64)) for x in range(256)]  # fmt: skip
-    levels = 128 + contrast / 2 * np.array(row) / max(1e-9, np.abs(row).max())
-    return np.tile(levels.astype(np.uint8), (256, 1))
+def step(width_px: float, contrast: float) -> NDArray[np.uint8]:
+    """An upright edge blurred by a Gaussian of known width, by its integral and not by a filter."""
+    row = [erf((x - 127.5) / (width_px * 2**0.5)) for x in range(256)]
+    return np.tile((128 + contrast / 2 * np.array(row)).astype(np.uint8), (256, 1))
 
 
 @pytest.mark.parametrize("width_px", [1.5, 2.5, 4.0])
@@ -113,18 +111,20 @@ def test_a_shared_tint_is_named() -> None:
     tinted = [colour.tint((picture * warm).astype(np.uint8)) for picture in pictures]
     found = colour.cast(tinted)
     assert plain.strength < 8 < found.strength
-    assert found.share > 0.75
+    assert found.share > 0.55
     assert found.name in ("orange", "yellow")
 
 
 @given(st.integers(0, 255))
 def test_grey_has_no_tint(level: int) -> None:
-    assert np.allclose(colour.tint(np.full((8, 8, 3), level, np.uint8)), 0, atol=0.01)
+    assert np.allclose(colour.tint(np.full((8, 8, 3), level, np.uint8)), 0, atol=0.2)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_faces_are_counted(count: int) -> None:
-    assert faces.count(luma(two_faces(512, random.Random(7), faces=count))) == count
+def test_faces_are_counted() -> None:
+    with cbook.get_sample_data("grace_hopper.jpg") as stream:
+        assert faces.count(luma(Image.open(stream))) == 1
+    for seed in range(4):
+        assert faces.count(luma(two_faces(512, random.Random(seed)))) == 2
 
 
 @settings(max_examples=10, deadline=None)

@@ -60,7 +60,10 @@ def undo(root: Path) -> tuple[str, int]:
             )
     for name, (before, _) in entry["captions"].items():
         _restore(root / name, before)
-    write_atomic(journal_path(root), "".join(f"{line}\n" for line in entries[:-1]).encode())
+    if entries[:-1]:
+        write_atomic(journal_path(root), "".join(f"{line}\n" for line in entries[:-1]).encode())
+    else:
+        journal_path(root).unlink(missing_ok=True)
     return str(entry["what"]), len(entry["captions"])
 
 

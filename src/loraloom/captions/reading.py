@@ -183,7 +183,19 @@ def _lookup(key: Key) -> tuple[Term, ...]:
     singular = (*key[:-1], forms(key[-1]))
     if singular in index:
         return index[singular]
-    return _verb_index().get(tuple(forms(word, verb=True) for word in key), ())
+    stem = tuple(forms(word, verb=True) for word in key)
+    return _verb_index().get(stem) or (_by_ending(key[0]) if len(key) == 1 else ())
+
+
+@cache
+def _by_ending(word: str) -> tuple[Term, ...]:
+    """What a compound tells by its last part: "floodlights"."""
+    return tuple(
+        Term(category.name, word, "also")
+        for language in vocabulary.LANGUAGES
+        for category in vocabulary.categories(language).values()
+        if any(word.endswith(end) and len(word) > len(end) + 1 for end in category.endings)
+    )
 
 
 @cache
@@ -191,7 +203,8 @@ def _verb_index() -> dict[Key, tuple[Term, ...]]:
     """Stems of the terms that are verbs."""
     found: dict[Key, tuple[Term, ...]] = {}
     for key, terms in vocabulary.index().items():
-        verbs = tuple(term for term in terms if term.category in VERBS)
+        # Another form of a verb is no synonym: "waves" may be the sea's.
+        verbs = tuple(replace(term, role="also") for term in terms if term.category in VERBS)
         if verbs and key[0].endswith("ing"):
             found.setdefault(tuple(forms(word, verb=True) for word in key), verbs)
     return found

@@ -41,6 +41,8 @@ class Category:
     also: tuple[str, ...]
     english: Mapping[str, str]
     """Standard term -> the English standard term."""
+    endings: tuple[str, ...]
+    """A word that ends so tells the category too."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,7 @@ def _category(name: str, table: Mapping[str, Any]) -> Category:
         terms,
         tuple(table.get("also", ())),
         english,
+        tuple(table.get("endings", ())),
     )
 
 

@@ -14,7 +14,9 @@ ROUGH_PX, ROUGH_STEPS, FINE_STEPS = 48, 25, 30
 """First on squares of ROUGH_PX, then on the whole thumbs."""
 PRECISION = 1e-4
 FILTER_PX = 5
-LEAST_BEFORE, LEAST_AFTER = 0.62, 0.85
+AFAR_PX = 1.5
+"""Smoothing of the small squares, so that a start that is a little off does no harm."""
+LEAST_BEFORE, LEAST_AFTER = 0.75, 0.8
 """Correlations under which two planes are given up: as they came, and moved roughly."""
 MIN_SCALE = 0.84
 """A tenth may be cut off each side, and a little more."""
@@ -53,12 +55,22 @@ def apply(warp: Warp, planes: NDArray[np.float32], how: int = cv2.INTER_CUBIC) -
 
 
 def correlation(a: Plane, b: Plane, warp: Warp) -> float:
-    """Of `a`, moved by `warp`, and `b`, (S, S) each; 1 where one is the other, brighter or not."""
-    moved = apply(warp, a, cv2.INTER_LINEAR)
-    margin = len(a) // 10  # what was cut off `a` cannot be wanting there
-    x, y = (plane[margin:-margin, margin:-margin].ravel() for plane in (moved, b))
+    """Of `a`, moved by `warp`, and `b`, (S, S) each, from afar; 1 where they are the same."""
+    moved = apply(_scaled(warp, ROUGH_PX / len(a)), _from_afar(a), cv2.INTER_LINEAR)
+    margin = ROUGH_PX // 10  # what was cut off `a` cannot be wanting there
+    planes = (moved, _from_afar(b))
+    x, y = (plane[margin:-margin, margin:-margin].ravel() for plane in planes)
     x, y = x - x.mean(), y - y.mean()
     return float(x @ y / np.sqrt(max(float(x @ x) * float(y @ y), 1e-6)))
+
+
+def _from_afar(plane: Plane) -> Plane:
+    return np.asarray(cv2.GaussianBlur(_small(plane), (0, 0), AFAR_PX), np.float32)
+
+
+def _small(plane: Plane) -> Plane:
+    size = (ROUGH_PX, ROUGH_PX)
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def align(a: Plane, b: Plane, warp: Warp) -> Warp | None:
@@ -68,8 +80,7 @@ def align(a: Plane, b: Plane, warp: Warp) -> Warp | None:
     small squares, which follow a longer way and cost less to be given up.
     """
     ratio = ROUGH_PX / len(a)
-    small = [cv2.resize(p, (ROUGH_PX, ROUGH_PX), interpolation=cv2.INTER_AREA) for p in (a, b)]
-    rough = _step(np.asarray(small[0]), np.asarray(small[1]), _scaled(warp, ratio), ROUGH_STEPS)
+    rough = _step(_small(a), _small(b), _scaled(warp, ratio), ROUGH_STEPS)
     if rough is None or rough[0] < LEAST_AFTER:
         return None
     fine = _step(a, b, _scaled(rough[1], 1 / ratio), FINE_STEPS)

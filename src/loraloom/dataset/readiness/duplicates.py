@@ -17,7 +17,7 @@ from loraloom.dataset.readiness.signature import Signatures, lightness, luma, si
 
 ALIKE = 0.8
 """Cosine of two signatures from which a pair is looked at closely."""
-LOOKED_AT = 3
+LOOKED_AT = 4
 """The most alike partners of each picture that are looked at closely."""
 SAME = 0.36
 """Pictures that differ by less, in their worst tile, are copies (see remainder.py)."""
@@ -97,14 +97,15 @@ def _same_files(hashes: Sequence[str]) -> Iterator[Pair]:
 
 
 def _candidates(thumbs: NDArray[np.uint8]) -> list[_Candidate]:
-    """Pairs that look alike from afar, the most alike first, each once."""
+    """Pairs that look alike from afar, the most alike first."""
     whole = np.concatenate(
         [signatures(lightness(thumbs[i : i + BLOCK])) for i in range(0, len(thumbs), BLOCK)]
     )
-    best: dict[tuple[int, int], _Candidate] = {}
+    best: dict[tuple[int, int, bool], _Candidate] = {}
     for first in range(0, len(thumbs), BLOCK):
         for found in _block_candidates(thumbs[first : first + BLOCK], whole, first):
-            key = (min(found.first, found.second), max(found.first, found.second))
+            pair = sorted((found.first, found.second))
+            key = (pair[0], pair[1], found.start.mirrored)
             if key not in best or found.alike > best[key].alike:
                 best[key] = found
     return sorted(best.values(), key=lambda found: (-found.alike, found.first, found.second))
@@ -125,10 +126,13 @@ def _block_candidates(
         ways.append(np.full(len(found), way % len(variants())))
     row, other = np.concatenate(rows), np.concatenate(others)
     score, way_of = np.concatenate(scores), np.concatenate(ways)
-    order = np.lexsort((-score, other, row))
+    # Of each pair the best way and the best mirrored one: a symmetric picture is alike in both.
+    turned = np.array([mirrored for _, _, mirrored in variants()])[way_of]
+    partner = other * 2 + turned
+    order = np.lexsort((-score, partner, row))
     fresh = np.ones(len(order), np.bool_)
-    fresh[1:] = (np.diff(row[order]) != 0) | (np.diff(other[order]) != 0)
-    order = order[fresh]  # one way for each pair: the best
+    fresh[1:] = (np.diff(row[order]) != 0) | (np.diff(partner[order]) != 0)
+    order = order[fresh]
     order = order[np.lexsort((-score[order], row[order]))]
     place = np.arange(len(order)) - np.searchsorted(row[order], row[order])
     for index in order[place < LOOKED_AT]:

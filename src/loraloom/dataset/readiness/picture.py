@@ -91,10 +91,13 @@ def _measure(
 
 def make_thumb(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lightness is taken before the averaging, which would not keep it."""
-    strongest, weakest = rgb.max(axis=-1), rgb.min(axis=-1)
-    lightness = weakest + (strongest - weakest) // 2
-    planes = np.dstack([rgb, lightness])
-    return resize(planes, (THUMB_PX, THUMB_PX))
+    red, green, blue = cv2.split(rgb)
+    strongest = cv2.max(cv2.max(red, green), blue)
+    weakest = cv2.min(cv2.min(red, green), blue)
+    lightness = cv2.addWeighted(strongest, 0.5, weakest, 0.5, 0)
+    colours = resize(rgb, (THUMB_PX, THUMB_PX))
+    light = resize(np.asarray(lightness, np.uint8), (THUMB_PX, THUMB_PX))
+    return np.dstack([colours, light])
 
 
 def shrink(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from loraloom.starter.training.naming import (
 )
 from loraloom.starter.training.pictures import pictures, to_pixels
 from loraloom.starter.training.progress import Stage
+from loraloom.starter.training.showing import errors, train_reader
 from loraloom.starter.training.words import TOKEN_LIMIT, build_tokenizer
 
 TEXT_WIDTH = 192
@@ -55,7 +56,7 @@ BATCH, RATE = 48, 1.2e-3
 EMA_DECAY = 0.998
 TIMESTEP_MEAN, TIMESTEP_SD = 0.2, 1.4
 SAVE_LATENTS_EVERY = 8_192
-NAMING_SHARE = 0.01
+NAMING_SHARE, SHOWING_SHARE = 0.01, 0.01
 
 
 class Base(nn.Module):
@@ -160,8 +161,8 @@ def v_loss(
     tokens: Tensor,
     alphas: Tensor,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """The loss, and the text conditions (B, tokens, width).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss, the model's guess at `clean`, and the text conditions (B, tokens, width).
 
     Squared error of the velocity (Salimans & Ho 2022), weighted by `cells` (B, 1, h, w).
     Weights that favour little noise, such as min-SNR, teach the captions more slowly.
@@ -172,7 +173,8 @@ def v_loss(
     noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
     target = a.sqrt() * noise - (1 - a).sqrt() * clean
     velocity, context = model(noisy, t, tokens)
-    return (cells * (velocity.float() - target) ** 2).mean(), context
+    guess = a.sqrt() * noisy - (1 - a).sqrt() * velocity
+    return (cells * (velocity.float() - target) ** 2).mean(), guess, context
 
 
 def _ema_update(average: nn.Module, model: nn.Module, step: int) -> None:
@@ -208,6 +210,7 @@ def train_denoiser(
     if not len(latents.ready):
         latents.grow(SAVE_LATENTS_EVERY)
     scale = round(1 / float(latents.ready[:4_096].std()), 5)
+    reader = train_reader(folder, latents.ready * scale)
     alphas = DDIMScheduler(**SCHEDULER).alphas_cumprod
     for step in stage.steps():
         if step % 8 == 0:
@@ -216,8 +219,11 @@ def train_denoiser(
         clean = (batch.clean * scale).contiguous(memory_format=torch.channels_last)
         generator = torch.Generator().manual_seed(step)
         with torch.autocast("cpu", torch.bfloat16):
-            loss, context = v_loss(model, clean, batch.cells, batch.tokens, alphas, generator)
+            loss, guess, context = v_loss(
+                model, clean, batch.cells, batch.tokens, alphas, generator
+            )
             named = model.naming(context, batch.tokens, batch.wanted, generator)
-        stage.descend(loss + NAMING_SHARE * named)
+            shown = errors(reader(guess), batch.wanted).mean()
+        stage.descend(loss + NAMING_SHARE * named + SHOWING_SHARE * shown)
         _ema_update(average, model, step)
     return average, tokenizer, scale
