@@ -54,10 +54,11 @@ class Counter:
 def counter(base: str) -> Counter:
     """The counter of a base given by name or folder. Raises BaseUnknown."""
     from loraloom import families
-    from loraloom.families.base import PartName
+    from loraloom.families.parts import PartName
     from loraloom.settings import resolve_base
 
     family = families.detect(base)
-    only: list[PartName] = ["tokenizer"]
+    info = family.info
+    only: list[PartName] = [info.limiting_tokenizer]
     parts = family.load(resolve_base(base), only=only)
-    return Counter(parts.tokenizer, family.info.token_limit, family.info.objective == "discrete")
+    return Counter(getattr(parts, info.limiting_tokenizer), info.token_limit, info.chunked)

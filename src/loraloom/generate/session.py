@@ -47,10 +47,9 @@ class Generator:
         folder = resolve_base(base)
         self._profile = self._family.profile(folder)
         self._parts = self._family.load(folder, dtype=dtype, device=device or choose_device())
-        names = self._family.info.folders
+        info = self._family.info
         self._shapes = {
-            names["denoiser"]: weight_shapes(self._parts.denoiser),
-            names["text_encoder"]: weight_shapes(self._parts.text_encoder),
+            info.folders[part]: weight_shapes(getattr(self._parts, part)) for part in info.adapted
         }
         self._pipeline: Any = self._family.pipeline(self._parts)
         self._loaded: dict[str, str] = {}  # the caller's name -> the name inside the pipeline
@@ -117,15 +116,15 @@ class Generator:
         self, batch: Sequence[Request], embeds: Sequence[Mapping[str, Tensor]]
     ) -> list[Image.Image]:
         first = batch[0]
-        drawn: list[Image.Image] = self._pipeline(
-            **{name: torch.cat([one[name] for one in embeds]) for name in embeds[0]},
+        return self._family.draw(
+            self._pipeline,
+            {name: torch.cat([one[name] for one in embeds]) for name in embeds[0]},
+            guidance=first.guidance,
+            steps=first.steps,
+            width_px=first.width_px or self._profile.native_px,
+            height_px=first.height_px or self._profile.native_px,
             generator=[torch.Generator().manual_seed(request.seed) for request in batch],
-            guidance_scale=first.guidance,
-            num_inference_steps=first.steps,
-            width=first.width_px or self._profile.native_px,
-            height=first.height_px or self._profile.native_px,
-        ).images
-        return drawn
+        )
 
     def _check(self, request: Request) -> None:
         if not request.prompt.strip():
@@ -139,7 +138,8 @@ class Generator:
 
     @property
     def _multiple_px(self) -> int:
-        return int(self._pipeline.vae_scale_factor)
+        factor = self._family.latent_format(self._parts.vae).factor
+        return factor * self._family.info.patch
 
 
 def _batch_key(request: Request, embeds: Mapping[str, Tensor]) -> Hashable:

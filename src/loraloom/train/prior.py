@@ -61,14 +61,15 @@ def generate(
         prompts = [order.prompt for order in batch]
         negatives = [""] * len(batch)
         with torch.no_grad(), autocast(device, dtype):
-            images = pipe(
-                **family.prompt_embeds(parts, prompts, negatives, clip_skip=config.clip_skip),
+            images = family.draw(
+                pipe,
+                family.prompt_embeds(parts, prompts, negatives, clip_skip=config.clip_skip),
+                guidance=config.prior.guidance,
+                steps=config.prior.steps,
+                width_px=batch[0].bucket.width_px,
+                height_px=batch[0].bucket.height_px,
                 generator=[stream(config.seed, "prior", order.number) for order in batch],
-                width=batch[0].bucket.width_px,
-                height=batch[0].bucket.height_px,
-                num_inference_steps=config.prior.steps,
-                guidance_scale=config.prior.guidance,
-            ).images
+            )
         for order, image in zip(batch, images, strict=True):
             write_png(order.path, image, durable=True)
         done += len(batch)

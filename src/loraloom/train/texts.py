@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
-from loraloom.families.base import Condition, Family, Parts
+from loraloom.families.base import Condition, Family, Geometry
+from loraloom.families.parts import Parts
 
 
 class FrozenTexts:
@@ -50,3 +52,16 @@ class TrainedTexts:
 
 
 Texts = FrozenTexts | TrainedTexts
+
+
+def batch_condition(
+    family: Family,
+    conditions: Sequence[Condition],
+    pictures: Sequence[Geometry],
+    like: Tensor,
+) -> dict[str, Tensor]:
+    """What `Family.predict` takes: the texts in the dtype and on the device of `like`, and the
+    pictures' sizes, whose digits bfloat16 would not hold."""
+    texts = {name: tensor.to(like) for name, tensor in family.collate(conditions).items()}
+    sizes = {name: tensor.to(like.device) for name, tensor in family.geometry(pictures).items()}
+    return texts | sizes
