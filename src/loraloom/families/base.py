@@ -62,6 +62,16 @@ class Geometry:
     target_px: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How a pipeline is to draw."""
+
+    guidance: float
+    steps: int
+    width_px: int
+    height_px: int
+
+
 class Family(ABC):
     """One kind of base model. Stateless: everything loaded lives in `Parts`."""
 
@@ -188,36 +198,44 @@ class Family(ABC):
                 embeds[f"negative_{_ARGUMENTS[name]}"] = rows[len(prompts) :]
         return embeds
 
+    def pipeline_options(self, parts: Parts) -> dict[str, Any]:
+        """What the pipeline is made with beside the parts."""
+        return {}
+
     def pipeline(self, parts: Parts) -> Any:
         """The diffusers pipeline that users generate with, over these very parts."""
         named = {part.folder: getattr(parts, name) for name, part in self.info.parts.items()}
-        pipe = import_class(f"diffusers.{self.info.pipeline}")(**named, **self.pipeline_options)
+        pipe = import_class(f"diffusers.{self.info.pipeline}")(
+            **named, **self.pipeline_options(parts)
+        )
         pipe.set_progress_bar_config(disable=True)
         return pipe
-
-    pipeline_options: Mapping[str, Any] = {}
 
     def draw(
         self,
         pipe: Any,
         embeds: Mapping[str, Tensor],
-        *,
-        guidance: float,
-        steps: int,
-        width_px: int,
-        height_px: int,
+        how: Drawing,
         generator: torch.Generator | list[torch.Generator],
     ) -> list[Image.Image]:
         """Pictures from the pipeline, one for each row of `embeds`."""
-        drawn: list[Image.Image] = pipe(
+        import torch
+
+        exact = self.info.parts["vae"].always_float32
+        drawn: Any = pipe(
             **embeds,
-            **{self.info.guidance: guidance},
-            num_inference_steps=steps,
-            width=width_px,
-            height=height_px,
+            **{self.info.guidance: how.guidance},
+            num_inference_steps=how.steps,
+            width=how.width_px,
+            height=how.height_px,
             generator=generator,
+            output_type="latent" if exact else "pil",
         ).images
-        return drawn
+        if exact:
+            with torch.no_grad(), torch.autocast(drawn.device.type, enabled=False):
+                drawn = pipe.image_processor.postprocess(self.decode(pipe.vae, drawn.float()))
+        pictures: list[Image.Image] = drawn
+        return pictures
 
     def profile(self, base: Path) -> BaseProfile:
         """The base's own sizes and defaults; reads JSON and TOML only."""

@@ -50,6 +50,14 @@ def encode(
     ]
 
 
+def side_by_side(first: ClipText, second: ClipText) -> Condition:
+    """`context` with both encoders' states joined along their width, and the second's `pooled`."""
+    import torch
+
+    context = torch.cat([first.states, second.states], dim=-1)
+    return Condition({"context": context, "pooled": second.pooled})
+
+
 def check_layers(encoder: Any, clip_skip: int) -> None:
     """Raise ConfigInvalid where so many of the encoder's layers cannot be left out."""
     layers = encoder.config.num_hidden_layers

@@ -56,12 +56,6 @@ INFO = FamilyInfo(
 class StableDiffusion(Family):
     """Versions 1 and 2, which differ in data; see the modules."""
 
-    pipeline_options: Mapping[str, Any] = {
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
-
     def __init__(self, info: FamilyInfo, version: int) -> None:
         self.info = info
         self._version = version
@@ -72,6 +66,14 @@ class StableDiffusion(Family):
         version = 2 if width == SD2_TEXT_WIDTH else 1
         one_encoder = "text_encoder_2" not in index
         return one_encoder and version == self._version and super().matches(base, index)
+
+    def pipeline_options(self, parts: Parts) -> dict[str, Any]:
+        """No safety checker."""
+        return {
+            "safety_checker": None,
+            "feature_extractor": None,
+            "requires_safety_checker": False,
+        }
 
     def encode_text(
         self, parts: Parts, captions: Sequence[str], *, clip_skip: int = 0

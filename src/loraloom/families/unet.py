@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from loraloom.families.base import Geometry
 from loraloom.families.parts import Part
 
 if TYPE_CHECKING:
@@ -17,7 +18,20 @@ TARGETS = {"attention": _ATTENTION, "blocks": _BLOCKS, "full": _FULL}
 
 UNET = Part("unet", ("diffusers.UNet2DConditionModel",))
 VAE = Part("vae", ("diffusers.AutoencoderKL",))
+FLOAT32_VAE = Part("vae", ("diffusers.AutoencoderKL",), always_float32=True)
+"""SDXL's: in float16 it gives NaN."""
 CLIP_TOKENIZERS = ("transformers.CLIPTokenizer", "transformers.CLIPTokenizerFast")
+
+
+def time_ids(pictures: Sequence[Geometry]) -> dict[str, Tensor]:
+    """`time_ids` (B, 6): original height, width, crop top, left, target height, width, in pixels.
+
+    Podell et al. 2023, arXiv:2307.01952, section 2.2.
+    """
+    import torch
+
+    rows = [(*g.original_px, *g.crop_px, *g.target_px) for g in pictures]
+    return {"time_ids": torch.tensor(rows, dtype=torch.float32)}
 
 
 def predict(

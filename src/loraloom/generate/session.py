@@ -15,6 +15,7 @@ from loraloom.adapters.file import read
 from loraloom.adapters.keys import to_diffusers
 from loraloom.adapters.state import with_unit_scale
 from loraloom.errors import AdapterNameUnknown, PromptEmpty, SizeInvalid
+from loraloom.families.base import Drawing
 from loraloom.settings import resolve_base
 from loraloom.train.precision import choose_device
 
@@ -119,11 +120,13 @@ class Generator:
         return self._family.draw(
             self._pipeline,
             {name: torch.cat([one[name] for one in embeds]) for name in embeds[0]},
-            guidance=first.guidance,
-            steps=first.steps,
-            width_px=first.width_px or self._profile.native_px,
-            height_px=first.height_px or self._profile.native_px,
-            generator=[torch.Generator().manual_seed(request.seed) for request in batch],
+            Drawing(
+                first.guidance,
+                first.steps,
+                first.width_px or self._profile.native_px,
+                first.height_px or self._profile.native_px,
+            ),
+            [torch.Generator().manual_seed(request.seed) for request in batch],
         )
 
     def _check(self, request: Request) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from loraloom.config import SamplesConfig
-from loraloom.families.base import Family
+from loraloom.families.base import Drawing, Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import Parts, text_parts
 from loraloom.files import write_png
@@ -44,11 +44,8 @@ def sample(
             image = family.draw(
                 pipe,
                 family.prompt_embeds(parts, [prompt], [""], clip_skip=clip_skip),
-                guidance=config.guidance,
-                steps=config.steps,
-                width_px=profile.native_px,
-                height_px=profile.native_px,
-                generator=torch.Generator().manual_seed(config.seed + number),
+                Drawing(config.guidance, config.steps, profile.native_px, profile.native_px),
+                torch.Generator().manual_seed(config.seed + number),
             )[0]
         paths.append(folder / f"step-{step:06d}-{number}.png")
         write_png(paths[-1], image)
