@@ -1,0 +1,236 @@
+"""A tiny random base of each family in the real classes, saved as a diffusers folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from tests import tiny
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+NATIVE_PX = 32
+
+
+def save(family: str, folder: Path, seed: int = 0) -> Path:
+    """The base of a family, for pictures of 32 px, in `folder`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        pipe = BUILDERS[family]()
+    for module in pipe.components.values():
+        if isinstance(module, torch.nn.Module):
+            _shake(module)
+    pipe.save_pretrained(folder)
+    facts = f"native_px = {NATIVE_PX}\nsize_multiple_px = 16\n"
+    (folder / "loraloom.toml").write_text(f'title = "Tiny"\n{facts}')
+    return folder
+
+
+def sd21() -> Any:
+    """Text 1024 wide is what tells it; v-prediction."""
+    return StableDiffusionPipeline(
+        unet=_unet(cross_attention_dim=1024, use_linear_projection=True),
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_clip(1024)),
+        tokenizer=tiny.byte_tokenizer(),
+        scheduler=tiny.scheduler("v_prediction"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sdxl() -> Any:
+    return StableDiffusionXLPipeline(
+        unet=_unet(
+            cross_attention_dim=16 + 24,
+            use_linear_projection=True,
+            transformer_layers_per_block=(1, 2),
+            **_added(projection_dim=12),
+        ),
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_clip(16)),
+        text_encoder_2=CLIPTextModelWithProjection(_clip(24, projection_dim=12)),
+        tokenizer=tiny.byte_tokenizer(),
+        tokenizer_2=_padded_with("!"),
+        scheduler=DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+            set_alpha_to_one=False, steps_offset=1,
+        ),
+        add_watermarker=False,
+    )  # fmt: skip
+
+
+def sd3() -> Any:
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        caption_projection_dim=16,
+        joint_attention_dim=40,
+        pooled_projection_dim=10 + 12,
+        pos_embed_max_size=8,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        vae=_vae(scaling_factor=1.5305, shift_factor=0.0609),
+        text_encoder=CLIPTextModelWithProjection(_clip(16, projection_dim=10)),
+        text_encoder_2=CLIPTextModelWithProjection(_clip(16, projection_dim=12)),
+        text_encoder_3=_t5(40),
+        tokenizer=tiny.byte_tokenizer(),
+        tokenizer_2=_padded_with("!"),
+        tokenizer_3=_t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def flux(guidance: bool = True) -> Any:
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=40,
+        pooled_projection_dim=16,
+        guidance_embeds=guidance,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return FluxPipeline(
+        transformer=transformer,
+        vae=_vae(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=CLIPTextModel(_clip(16)),
+        text_encoder_2=_t5(40),
+        tokenizer=tiny.byte_tokenizer(),
+        tokenizer_2=_t5_tokenizer(),
+        scheduler=_dynamic(base_shift=0.5, max_shift=1.15)
+        if guidance
+        else FlowMatchEulerDiscreteScheduler(shift=1.0),
+    )
+
+
+def _unet(**facts: Any) -> UNet2DConditionModel:
+    """With two ResNets a resolution, as all published ones have."""
+    return UNet2DConditionModel(
+        **{
+            "sample_size": 8,
+            "layers_per_block": 2,
+            "block_out_channels": (8, 16),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "attention_head_dim": (1, 2),
+            "norm_num_groups": 4,
+            **facts,
+        }
+    )
+
+
+def _added(projection_dim: int) -> dict[str, Any]:
+    """SDXL's added conditions: six sizes beside the pooled text."""
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": projection_dim + 6 * 8,
+    }
+
+
+def _vae(**facts: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        **{
+            "latent_channels": 4,
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "up_block_types": ("UpDecoderBlock2D",) * 3,
+            "block_out_channels": (8, 8, 8),
+            "norm_num_groups": 4,
+            "scaling_factor": 0.13025,
+            **facts,
+        }
+    )
+
+
+def _clip(width: int, **facts: Any) -> CLIPTextConfig:
+    tokenizer = tiny.byte_tokenizer()
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **facts,
+    )
+
+
+def _padded_with(token: str) -> CLIPTokenizer:
+    """CLIP-G's tokenizer pads with "!", not with the end."""
+    tokenizer = tiny.byte_tokenizer()
+    tokenizer.pad_token = token
+    return tokenizer
+
+
+def _t5(width: int) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=200, d_model=width, d_kv=8, d_ff=16, num_layers=2, num_heads=2,
+            feed_forward_proj="gated-gelu", dense_act_fn="gelu_new", is_gated_act=True,
+        )
+    )  # fmt: skip
+
+
+def _t5_tokenizer() -> T5Tokenizer:
+    """Of single letters."""
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    words += [(chr(code), -3.0) for code in range(33, 127)]
+    return T5Tokenizer(vocab=words, extra_ids=0, model_max_length=512)
+
+
+def _dynamic(**facts: Any) -> FlowMatchEulerDiscreteScheduler:
+    """Shifted by the number of tokens."""
+    return FlowMatchEulerDiscreteScheduler(
+        **{"use_dynamic_shifting": True, "base_image_seq_len": 256, "max_image_seq_len": 4096,
+           **facts}
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _shake(module: torch.nn.Module) -> None:
+    """No weight is exactly zero or one, as none is after training: zeros would hide mistakes."""
+    generator = torch.Generator().manual_seed(1)
+    for weight in module.parameters():
+        weight += 0.02 * torch.randn(weight.shape, generator=generator)
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "sd21": sd21,
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux,
+}
