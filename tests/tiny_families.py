@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLQwenImage,
     DDIMScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    KolorsPipeline,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
 from tests import tiny
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -135,6 +148,56 @@ def flux(guidance: bool = True) -> Any:
     )
 
 
+def kolors() -> Any:
+    """Its tokenizer needs a file; where that lies is forgotten once it is saved again."""
+    return KolorsPipeline(
+        unet=_unet(
+            cross_attention_dim=20,
+            encoder_hid_dim=24,
+            encoder_hid_dim_type="text_proj",
+            use_linear_projection=True,
+            transformer_layers_per_block=(1, 2),
+            **_added(projection_dim=24),
+        ),
+        vae=_vae(),
+        text_encoder=_chatglm(24),
+        tokenizer=_chatglm_tokenizer(),
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.014, beta_schedule="scaled_linear",
+            num_train_timesteps=1100, steps_offset=1, timestep_spacing="leading",
+        ),
+    )  # fmt: skip
+
+
+def qwen_image() -> Any:
+    tokenizer = Qwen2Tokenizer(vocab=tiny.byte_vocabulary(), merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return QwenImagePipeline(
+        transformer=QwenImageTransformer2DModel(
+            in_channels=16,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(4, 4, 8),
+        ),
+        vae=AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 2, 2],
+            num_res_blocks=1,
+            temperal_downsample=[False, True],
+            latents_mean=[-0.7571, -0.7089, -0.9113, 0.1075],
+            latents_std=[2.8184, 1.4541, 2.3275, 2.6558],
+        ),
+        text_encoder=_qwen(16, len(tokenizer)),
+        tokenizer=tokenizer,
+        scheduler=_dynamic(base_shift=0.5, max_shift=0.9, max_image_seq_len=8192,
+                           shift_terminal=0.02),
+    )  # fmt: skip
+
+
 def _unet(**facts: Any) -> UNet2DConditionModel:
     """With two ResNets a resolution, as all published ones have."""
     return UNet2DConditionModel(
@@ -220,6 +283,48 @@ def _dynamic(**facts: Any) -> FlowMatchEulerDiscreteScheduler:
     )  # fmt: skip
 
 
+def _chatglm(width: int) -> ChatGLMModel:
+    model = ChatGLMModel(
+        ChatGLMConfig(
+            num_layers=3, padded_vocab_size=200, hidden_size=width, ffn_hidden_size=16,
+            kv_channels=12, num_attention_heads=2, seq_length=512, multi_query_attention=True,
+            add_qkv_bias=True, original_rope=True,
+        )
+    )  # fmt: skip
+    for weight in model.parameters():  # the class leaves them as the memory was
+        torch.nn.init.normal_(weight, std=0.1)
+    return model
+
+
+def _chatglm_tokenizer() -> ChatGLMTokenizer:
+    """A sentencepiece model of single letters."""
+    letters = [chr(code) for code in range(33, 127)]
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["".join(letters)] * 9), model_writer=content, model_type="char",
+        vocab_size=len(letters) + 4, hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    path = Path(tempfile.mkdtemp()) / "tokenizer.model"
+    path.write_bytes(content.getvalue())
+    return ChatGLMTokenizer(str(path))
+
+
+def _qwen(width: int, vocabulary: int) -> Qwen2_5_VLForConditionalGeneration:
+    text = {
+        "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]},
+        "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
+        "out_hidden_size": width, "fullatt_block_indexes": [0],
+    }  # fmt: skip
+    return Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    )
+
+
 @torch.no_grad()
 def _shake(module: torch.nn.Module) -> None:
     """No weight is exactly zero or one, as none is after training: zeros would hide mistakes."""
@@ -233,4 +338,6 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sdxl": sdxl,
     "sd3": sd3,
     "flux": flux,
+    "kolors": kolors,
+    "qwen_image": qwen_image,
 }
