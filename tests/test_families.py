@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests import tiny
+from tests import tiny, tiny_families
 
 from loraloom import families, settings
 from loraloom.errors import BaseUnknown, ConfigInvalid
 from loraloom.families.base import Condition
+from loraloom.train.recipe import fill
 
 FAMILY = families.get("sd15")
 
@@ -215,3 +216,49 @@ def test_latents_are_scaled_and_come_back(base: Path) -> None:
         torch.testing.assert_close(mean, posterior.mean * 0.5)
         torch.testing.assert_close(std, posterior.std * 0.5)
         assert FAMILY.decode(vae, mean).shape == pixels.shape
+
+
+def test_variants_are_known_by_name_and_change_what_is_said(tmp_path: Path) -> None:
+    sdxl = families.get("sdxl")
+    for name in ("ponyDiffusionV6XL", "my-base"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model_index.json").write_text("{}")
+    pony, plain = (sdxl.profile(tmp_path / name) for name in ("ponyDiffusionV6XL", "my-base"))
+    assert (pony.family, pony.prompt_style) == ("Pony Diffusion", "tags")
+    assert (plain.family, plain.prompt_style) == (sdxl.info.title, "hybrid")
+    assert pony.licence != plain.licence
+    least = [
+        fill({"data": {"folder": "p"}}, sdxl.info, profile, 1).schedule.steps
+        for profile in (plain, pony)
+    ]
+    assert least == [1500, 2000]
+
+
+def test_a_base_can_name_its_variant(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "loraloom.toml").write_text('variant = "noobai"\nnative_px = 512\n')
+    profile = families.get("sdxl").profile(tmp_path)
+    assert (profile.family, profile.native_px) == ("NoobAI XL", 512)
+    (tmp_path / "loraloom.toml").write_text('variant = "noob"\n')
+    with pytest.raises(BaseUnknown, match=r"no variant 'noob'. There are: pony, illustrious"):
+        families.get("sdxl").profile(tmp_path)
+
+
+def test_flux_without_guidance_is_schnell(tmp_path: Path) -> None:
+    dev, schnell = (tiny_families.save(name, tmp_path / name) for name in ("flux", "flux_schnell"))
+    flux = families.get("flux")
+    assert families.detect(schnell) is flux
+    assert flux.profile(dev).architecture == "flux-1-dev/lora"
+    profile = flux.profile(schnell)
+    assert (profile.licence, profile.architecture) == ("Apache-2.0", "flux-1-schnell/lora")
+    config = fill({"data": {"folder": "p"}}, flux.info, profile, 20)
+    assert (config.objective.shift, config.samples.guidance, config.samples.steps) == (1.0, 0.0, 4)
+
+
+def test_version_2_of_512_px_predicts_epsilon(tmp_path: Path) -> None:
+    base = tiny_families.save("sd21", tmp_path)
+    sd21 = families.get("sd21")
+    assert sd21.profile(base).architecture == "stable-diffusion-v2-768-v/lora"
+    path = base / "scheduler/scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "epsilon"}))
+    assert sd21.profile(base).architecture == "stable-diffusion-v2-512/lora"

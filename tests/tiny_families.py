@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +244,7 @@ def _clip(width: int, **facts: Any) -> CLIPTextConfig:
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=32,
-        num_hidden_layers=3,
+        num_hidden_layers=2,
         num_attention_heads=2,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -338,6 +339,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sdxl": sdxl,
     "sd3": sd3,
     "flux": flux,
+    "flux_schnell": partial(flux, guidance=False),
     "kolors": kolors,
     "qwen_image": qwen_image,
 }

@@ -14,7 +14,7 @@ def family_of(state: AdapterState, metadata: Mapping[str, str]) -> FamilyInfo | 
     architecture = metadata.get("modelspec.architecture")
     version = metadata.get("ss_base_model_version")
     for info in infos:
-        if architecture == info.architecture or version == info.base_version:
+        if architecture in info.architectures or version == info.base_version:
             return info
     width = _context_width(state)
     return next((info for info in infos if width and info.context_width == width), None)

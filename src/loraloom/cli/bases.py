@@ -56,6 +56,7 @@ def installed() -> list[Base]:
             family = families.detect(folder)
         except BaseUnknown:
             continue  # known by name, but not there or of no family: asking for it tells why
-        profile, info = family.profile(folder), family.info
-        found.append(Base(name, profile.title, info.title, info.licence, profile.native_px, folder))
+        profile = family.profile(folder)
+        facts = (profile.title, profile.family, profile.licence, profile.native_px)
+        found.append(Base(name, *facts, folder))
     return found

@@ -6,15 +6,12 @@ Importing this module or a family does not import torch; the methods that need i
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraloom.config import merge
-from loraloom.errors import BaseUnknown
 from loraloom.families import latents
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.families.latents import LatentFormat
@@ -25,8 +22,8 @@ from loraloom.families.parts import (
     load_parts,
     part_folder,
     read_config,
-    read_model_index,
 )
+from loraloom.families.profile import read_profile, variant_by_name
 
 if TYPE_CHECKING:
     import torch
@@ -239,41 +236,11 @@ class Family(ABC):
 
     def profile(self, base: Path) -> BaseProfile:
         """The base's own sizes and defaults; reads JSON and TOML only."""
-        own = _read_toml(base / "loraloom.toml")
-        name = str(own.get("variant", self.variant(base)))
-        if name and name not in self.info.variants:
-            known = ", ".join(self.info.variants) or "none"
-            raise BaseUnknown(f"{base}/loraloom.toml: no variant {name!r}. There are: {known}.")
-        variant = self.info.variants.get(name, {})
-        said = {**variant, **own}
-        return BaseProfile(
-            title=str(own.get("title", base.name)),
-            native_px=int(said.get("native_px", self.native_px(base))),
-            size_multiple_px=int(said.get("size_multiple_px", self.info.size_multiple_px)),
-            max_aspect=float(said.get("max_aspect", self.info.max_aspect)),
-            defaults=merge(variant.get("defaults", {}), own.get("defaults", {})),
-            class_words=said.get("class_words", {}),
-            variant=name,
-            prompt_style=said.get("prompt_style", self.info.prompt_style),
-            licence=str(said.get("licence", self.info.licence)),
-        )
+        return read_profile(self.info, base, self.variant(base))
 
     def variant(self, base: Path) -> str:
-        """Which of the family's variants a base is, as its name tells; "" where it tells none."""
-        name = f"{base.name} {read_model_index(base).get('_name_or_path', '')}".casefold()
-        for variant, facts in self.info.variants.items():
-            if any(word in name for word in facts.get("names", ())):
-                return variant
-        return ""
-
-    def native_px(self, base: Path) -> int:
-        """The side of the square that this base was trained at, in pixels, as far as it says."""
-        denoiser = read_config(base, self.info.folders["denoiser"])
-        vae = read_config(base, self.info.folders["vae"])
-        try:
-            return int(denoiser["sample_size"]) << (len(vae["block_out_channels"]) - 1)
-        except (ValueError, KeyError, TypeError):
-            return self.info.native_px
+        """Which of the family's variants a base is, as it tells itself; "" where it is none."""
+        return variant_by_name(self.info, base)
 
     def fingerprint(self, base: Path, part: PartName) -> str:
         """SHA-256 over the files of one part: what caches and checkpoints are keyed by.
@@ -287,12 +254,3 @@ class Family(ABC):
                     digest.update(file.name.encode())
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BaseUnknown(f"{path} is not valid TOML: {error}.") from error

@@ -95,6 +95,11 @@ class FamilyInfo:
         variants: Mapping[str, Mapping[str, Any]] = self.data.get("variants", {})
         return variants
 
+    @property
+    def architectures(self) -> set[str]:
+        """ModelSpec's words for it and its variants."""
+        return {self.architecture} | {v.get("architecture", "") for v in self.variants.values()}
+
 
 @dataclass(frozen=True)
 class BaseProfile:
@@ -108,6 +113,8 @@ class BaseProfile:
     defaults: Mapping[str, object] = field(default_factory=dict)
     class_words: Mapping[str, str] = field(default_factory=dict)
     """Kind -> what the base calls such a thing ("person"), for prior preservation."""
-    variant: str = ""
+    family: str = ""
+    """The title of its variant or of its family."""
     prompt_style: PromptStyle | None = None
     licence: str = ""
+    architecture: str = ""

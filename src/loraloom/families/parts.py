@@ -132,10 +132,10 @@ def read_model_index(base: Path) -> dict[str, object]:
     return index
 
 
-def read_config(base: Path, folder: str) -> dict[str, Any]:
-    """A part's config.json; empty where there is none that can be read."""
+def read_config(base: Path, folder: str, name: str = "config.json") -> dict[str, Any]:
+    """A part's config; empty where there is none that can be read."""
     try:
-        config = json.loads((base / folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((base / folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

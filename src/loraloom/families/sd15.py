@@ -67,6 +67,12 @@ class StableDiffusion(Family):
         one_encoder = "text_encoder_2" not in index
         return one_encoder and version == self._version and super().matches(base, index)
 
+    def variant(self, base: Path) -> str:
+        """What predicts epsilon is the one of 512 px, where there are two."""
+        scheduler = read_config(base, "scheduler", "scheduler_config.json")
+        epsilon = scheduler.get("prediction_type", "epsilon") == "epsilon"
+        return "base" if epsilon and "base" in self.info.variants else super().variant(base)
+
     def pipeline_options(self, parts: Parts) -> dict[str, Any]:
         """No safety checker."""
         return {

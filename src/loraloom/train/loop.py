@@ -42,7 +42,7 @@ from loraloom.train.samples import sample
 from loraloom.train.setup import Setup, prepare
 from loraloom.train.stop import StopRequest, TrainingStopped
 from loraloom.train.streams import stream, uniform
-from loraloom.train.texts import batch_condition
+from loraloom.train.texts import batch_condition, cut_captions
 
 
 def run(
@@ -155,7 +155,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     yield Finished(steps, best, adapter, seconds_before + time.monotonic() - begun)
 
 
-def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage]:
+def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage | Warned]:
     """Class pictures, latents and text conditions; what encodes them is freed at the end."""
     config, family = setup.config, setup.family
     folder = setup.out / "prior"
@@ -174,6 +174,12 @@ def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage]:
     del vae
     texts: tuple[PartName, ...] = text_parts(family.info.parts) if captions else ()
     parts = family.load(setup.base, only=texts, dtype=setup.text_dtype, device=setup.device)
+    cut = cut_captions(family, parts, captions.values())
+    if cut:
+        yield Warned(
+            f"{cut} of {len(captions)} captions are longer than the {family.info.token_limit} "
+            f"tokens that {family.info.title} takes: what comes after them is not learnt."
+        )
     yield from cache.fill_texts(tensors, family, parts, config.clip_skip, captions)
 
 

@@ -48,7 +48,7 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         title=config.trigger or setup.dataset.root.resolve().name,
         base_name=setup.profile.title,
         base_version=info.base_version,
-        architecture=info.architecture,
+        architecture=setup.profile.architecture,
         prediction_type=model.objective.prediction_type,
         trigger=config.trigger,
         rank=config.adapter.rank,

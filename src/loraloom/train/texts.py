@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -52,6 +52,15 @@ class TrainedTexts:
 
 
 Texts = FrozenTexts | TrainedTexts
+
+
+def cut_captions(family: Family, parts: Parts, captions: Iterable[str]) -> int:
+    """How many captions are longer than the base's text encoder takes."""
+    if family.info.chunked:
+        return 0
+    tokenizer = getattr(parts, family.info.limiting_tokenizer)
+    lengths = (len(tokenizer(c, add_special_tokens=False).input_ids) for c in captions)
+    return sum(length > family.info.token_limit for length in lengths)
 
 
 def batch_condition(
