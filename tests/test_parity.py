@@ -340,8 +340,8 @@ def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path
     """The VAE of some bases stays in float32, sizes are told in float32, texts are cut."""
     config = _config(
         base, pictures, precision="bfloat16", schedule={"steps": 2},
-        prior={"images": 1, "steps": 1},
-        samples={"prompts": ["a hat " * 50], "steps": 1, "every_steps": 2},
+        prior={"images": 1, "steps": 2},
+        samples={"prompts": ["a hat " * 50], "steps": 2, "every_steps": 2},
     )  # fmt: skip
     events = list(train.run(config, tmp_path / "out"))
     (sampled,) = [event for event in events if isinstance(event, Sampled)]
