@@ -248,6 +248,14 @@ def test_an_error_in_training_reaches_main(
     assert "error: The disk is full." in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_cannot_be_taken_in(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"PK")
+    done = program("bases", "add", str(tmp_path / "model.safetensors"))
+    assert done.returncode == 1 and "no safetensors file" in done.stderr
+    named = invoke("bases", "add", str(tmp_path / "model.safetensors"), "--name", "../x")
+    assert named.exit_code == 2 and "letters, digits" in named.output
+
+
 def test_bases_as_json() -> None:
     result = invoke("bases", "--json")
     for found in json.loads(result.stdout):

@@ -164,9 +164,10 @@ class Row:
 
 _QWEN_MEAN = torch.tensor([-0.7571, -0.7089, -0.9113, 0.1075]).view(4, 1, 1)
 _QWEN_STD = torch.tensor([2.8184, 1.4541, 2.3275, 2.6558]).view(4, 1, 1)
+_ONE = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
 ROWS = [
-    Row("sd21", diffusion(_sd, v=True), lambda z: z * 0.13025, (("context", 0),),
-        {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}),
+    Row("sd15", diffusion(_sd, v=False), lambda z: z * 0.18215, (("context", 0),), _ONE),
+    Row("sd21", diffusion(_sd, v=True), lambda z: z * 0.18215, (("context", 0),), _ONE),
     Row("sdxl", diffusion(_sdxl, v=False), lambda z: z * 0.13025),
     Row("sd3", flow(_sd3), lambda z: (z - 0.0609) * 1.5305, layouts=1,
         arguments={"prompt_2": None, "prompt_3": None}),

@@ -61,14 +61,25 @@ def save(family: str, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def sd15() -> Any:
+    return _stable_diffusion(_unet(cross_attention_dim=16), 16, "epsilon", 0.18215)
+
+
 def sd21() -> Any:
     """Text 1024 wide is what tells it; v-prediction."""
+    unet = _unet(cross_attention_dim=1024, use_linear_projection=True)
+    return _stable_diffusion(unet, 1024, "v_prediction", 0.18215)
+
+
+def _stable_diffusion(
+    unet: UNet2DConditionModel, width: int, prediction: str, scale: float
+) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
-        unet=_unet(cross_attention_dim=1024, use_linear_projection=True),
-        vae=_vae(),
-        text_encoder=CLIPTextModel(_clip(1024)),
+        unet=unet,
+        vae=_vae(scaling_factor=scale),
+        text_encoder=CLIPTextModel(_clip(width)),
         tokenizer=tiny.byte_tokenizer(),
-        scheduler=tiny.scheduler("v_prediction"),
+        scheduler=tiny.scheduler(prediction),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -335,6 +346,7 @@ def _shake(module: torch.nn.Module) -> None:
 
 
 BUILDERS: dict[str, Callable[[], Any]] = {
+    "sd15": sd15,
     "sd21": sd21,
     "sdxl": sdxl,
     "sd3": sd3,

@@ -54,6 +54,9 @@ class FamilyInfo:
     """data/<id>.toml: recipe defaults, `common` and one table per kind, and `variants`."""
 
     kohya: KohyaNames | None = None
+    checkpoint: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Tensors, with their shapes, that tell its single checkpoint files; {}: none are read. Their
+    configuration is data/checkpoints/<id>."""
     chunked: bool = False
     """Whether a caption over the token limit goes on in further chunks; it is cut otherwise."""
     limiting_tokenizer: PartName = "tokenizer"

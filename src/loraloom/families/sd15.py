@@ -46,6 +46,10 @@ INFO = FamilyInfo(
     targets=unet.TARGETS,
     trained_encoders=("text_encoder",),
     layouts=("kohya", "diffusers"),
+    checkpoint={
+        **unet.CHECKPOINT,
+        "cond_stage_model.transformer.text_model.final_layer_norm.weight": (768,),
+    },
     kohya=KohyaNames({"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}),
     base_version="sd_v1",
     architecture="stable-diffusion-v1/lora",

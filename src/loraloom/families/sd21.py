@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loraloom.families import sd15
+from loraloom.families import sd15, unet
 from loraloom.kinds import read_data
 
 INFO = replace(
@@ -19,6 +19,7 @@ INFO = replace(
     prompt_style="hybrid",
     native_px=768,
     context_width=sd15.SD2_TEXT_WIDTH,
+    checkpoint={**unet.CHECKPOINT, "cond_stage_model.model.ln_final.weight": (1024,)},
     base_version="sd_v2",
     architecture="stable-diffusion-v2-768-v/lora",
     data=read_data("sd21"),

@@ -46,6 +46,11 @@ INFO = FamilyInfo(
     targets=unet.TARGETS,
     trained_encoders=("text_encoder", "text_encoder_2"),
     layouts=("kohya", "diffusers"),
+    checkpoint={
+        **unet.CHECKPOINT,
+        "model.diffusion_model.label_emb.0.0.weight": (1280, 2816),
+        "conditioner.embedders.1.model.ln_final.weight": (1280,),
+    },
     kohya=KohyaNames(
         {
             "unet": "lora_unet_",

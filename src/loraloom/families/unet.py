@@ -16,6 +16,12 @@ _BLOCKS = (*_ATTENTION, "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
 _FULL = (*_BLOCKS, "conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
 TARGETS = {"attention": _ATTENTION, "blocks": _BLOCKS, "full": _FULL}
 
+CHECKPOINT: Mapping[str, tuple[int, ...]] = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+}
+"""What all checkpoint files of these families have that draw from text alone."""
+
 UNET = Part("unet", ("diffusers.UNet2DConditionModel",))
 VAE = Part("vae", ("diffusers.AutoencoderKL",))
 FLOAT32_VAE = Part("vae", ("diffusers.AutoencoderKL",), always_float32=True)
