@@ -248,12 +248,17 @@ def test_an_error_in_training_reaches_main(
     assert "error: The disk is full." in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_cannot_be_taken_in(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"PK")
-    done = program("bases", "add", str(tmp_path / "model.safetensors"))
-    assert done.returncode == 1 and "no safetensors file" in done.stderr
-    named = invoke("bases", "add", str(tmp_path / "model.safetensors"), "--name", "../x")
-    assert named.exit_code == 2 and "letters, digits" in named.output
+def test_a_checkpoint_that_cannot_be_taken_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LORALOOM_HOME", str(tmp_path / "home"))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"PK")
+    for extra, code, message in (((), 1, "no safetensors file"), (("--name", "../x"), 2, "letters")):
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main(["bases", "add", str(file), *extra])
+        assert exit_info.value.code == code and message in capsys.readouterr().err
+    assert not list((tmp_path / "home").glob("bases/*"))
 
 
 def test_bases_as_json() -> None:
