@@ -254,7 +254,8 @@ def test_a_checkpoint_that_cannot_be_taken_in(
     monkeypatch.setenv("LORALOOM_HOME", str(tmp_path / "home"))
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"PK")
-    for extra, code, message in (((), 1, "no safetensors file"), (("--name", "../x"), 2, "letters")):
+    cases = (([], 1, "no safetensors file"), (["--name", "../x"], 2, "letters"))
+    for extra, code, message in cases:
         with pytest.raises(SystemExit) as exit_info:
             cli.main(["bases", "add", str(file), *extra])
         assert exit_info.value.code == code and message in capsys.readouterr().err

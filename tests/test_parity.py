@@ -20,6 +20,7 @@ from diffusers import DiffusionPipeline, FluxPipeline, QwenImagePipeline
 from PIL import Image
 from tests import tiny, tiny_families
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from loraloom import families, train
 from loraloom.config import TrainConfig
@@ -83,7 +84,8 @@ def flow(
         tokens = given.x0[0, 0].numel() / 4
         mu = least + (most - least) / (high - low) * (tokens - low)
         normal = math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * given.u - 1).double()))
-        sigma = 1 / (1 + math.exp(-(normal + mu)))
+        # Denoisers see a thousand times the time, so that its last digit counts: float32 as ours.
+        sigma = float(np.float32(1 / (1 + math.exp(-(normal + mu)))))
         x_t = (1 - sigma) * given.x0 + sigma * given.noise
         wanted = given.noise - given.x0
         return (predict(denoiser, x_t, sigma, given) - wanted).square().mean()
@@ -144,6 +146,30 @@ def _qwen_image(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Te
     return unpacked[:, :, 0]
 
 
+def _chroma(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
+    _, channels, height, width = x_t.shape
+    tokens = FluxPipeline._pack_latents(x_t, 1, channels, height, width)
+    mask = torch.cat([given.text["mask"], torch.ones(1, tokens.shape[1]).double()], dim=1)
+    output = transformer(
+        tokens,
+        encoder_hidden_states=given.text["context"],
+        timestep=torch.tensor([sigma], dtype=torch.float64),
+        txt_ids=torch.zeros(512, 3, dtype=torch.float64),
+        img_ids=FluxPipeline._prepare_latent_image_ids(
+            1, height // 2, width // 2, "cpu", torch.float64
+        ),
+        attention_mask=mask,
+    ).sample
+    unpacked: Tensor = FluxPipeline._unpack_latents(output, 4 * height, 4 * width, 4)
+    return unpacked
+
+
+def _z_image(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
+    time = torch.tensor([np.float32(1) - np.float32(sigma)]).double()
+    (output,) = transformer([x_t[0][:, None]], time, [given.text["context"][0]]).sample
+    return -output[None, :, 0]
+
+
 @dataclass(frozen=True)
 class Row:
     """What is known of a family from its paper and its reference code."""
@@ -173,6 +199,9 @@ ROWS = [
         arguments={"prompt_2": None, "prompt_3": None}),
     Row("flux", flow(_flux, ((256, 0.5), (4096, 1.15))),
         lambda z: (z - 0.1159) * 0.3611, (("context", 0), ("pooled", 1)), layouts=1),
+    Row("chroma", flow(_chroma), lambda z: (z - 0.1159) * 0.3611,
+        (("context", 0), ("mask", 2)), layouts=1),
+    Row("z_image", flow(_z_image), lambda z: (z - 0.1159) * 0.3611, (("context", 0),)),
     Row("kolors", diffusion(_sdxl, v=False, length=1100, last_beta=0.014), lambda z: z * 0.13025),
     Row("qwen_image", flow(_qwen_image, ((256, 0.5), (8192, 0.9))),
         lambda z: (z - _QWEN_MEAN) / _QWEN_STD, (("context", 0), ("mask", 1)), clips=True),
@@ -223,9 +252,11 @@ def test_texts_are_those_of_the_pipeline(row: Row, base: Path, family: Family) -
     parts = family.load(base)
     with torch.no_grad():
         ours = family.collate(family.encode_text(parts, CAPTIONS))
-        theirs = pipe.encode_prompt(CAPTIONS, **(row.arguments or {}))
+        theirs = pipe.encode_prompt(list(CAPTIONS), **(row.arguments or {}))
     for name, place in row.encoded:
-        torch.testing.assert_close(ours[name], theirs[place].float())
+        rows = theirs[place]
+        rows = pad_sequence(rows, batch_first=True) if isinstance(rows, list) else rows
+        torch.testing.assert_close(ours[name], rows.float())
 
 
 def test_latents_are_scaled_and_come_back(row: Row, base: Path, family: Family) -> None:

@@ -14,6 +14,8 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -27,6 +29,8 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
@@ -39,6 +43,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -160,6 +166,51 @@ def flux(guidance: bool = True) -> Any:
     )
 
 
+def chroma() -> Any:
+    return ChromaPipeline(
+        transformer=ChromaTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=40,
+            axes_dims_rope=(4, 4, 8),
+            approximator_num_channels=8,
+            approximator_hidden_dim=16,
+            approximator_layers=1,
+        ),
+        vae=_vae(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=_t5(40),
+        tokenizer=_t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def z_image() -> Any:
+    tokenizer = _qwen_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    text_encoder = Qwen3Model(
+        Qwen3Config(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=3,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        )
+    )  # fmt: skip
+    return ZImagePipeline(
+        transformer=ZImageTransformer2DModel(
+            in_channels=4, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2,
+            cap_feat_dim=16, axes_dims=[4, 4, 8], axes_lens=[640, 32, 32],
+        ),
+        vae=_vae(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )  # fmt: skip
+
+
 def kolors() -> Any:
     """Its tokenizer needs a file; where that lies is forgotten once it is saved again."""
     return KolorsPipeline(
@@ -182,8 +233,7 @@ def kolors() -> Any:
 
 
 def qwen_image() -> Any:
-    tokenizer = Qwen2Tokenizer(vocab=tiny.byte_vocabulary(), merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer = _qwen_tokenizer()
     return QwenImagePipeline(
         transformer=QwenImageTransformer2DModel(
             in_channels=16,
@@ -321,6 +371,12 @@ def _chatglm_tokenizer() -> ChatGLMTokenizer:
     return ChatGLMTokenizer(str(path))
 
 
+def _qwen_tokenizer() -> Qwen2Tokenizer:
+    tokenizer = Qwen2Tokenizer(vocab=tiny.byte_vocabulary(), merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return tokenizer
+
+
 def _qwen(width: int, vocabulary: int) -> Qwen2_5_VLForConditionalGeneration:
     text = {
         "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 16,
@@ -352,6 +408,8 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "flux": flux,
     "flux_schnell": partial(flux, guidance=False),
+    "chroma": chroma,
+    "z_image": z_image,
     "kolors": kolors,
     "qwen_image": qwen_image,
 }

@@ -28,7 +28,7 @@ class Base:
     folder: Path
 
 
-app = typer.Typer(help="List base models, and take in checkpoint files.")
+app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)

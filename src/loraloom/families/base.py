@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from loraloom.families import latents
@@ -30,12 +31,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-_ARGUMENTS = {
-    "context": "prompt_embeds",
-    "pooled": "pooled_prompt_embeds",
-    "mask": "prompt_embeds_mask",
-}
-"""Name in a condition -> the pipelines' argument."""
+Embeds = dict[str, "Tensor | list[Tensor]"]
+"""A pipeline's arguments: one row, or one item of a list, for each prompt."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,10 @@ class Family(ABC):
     """One kind of base model. Stateless: everything loaded lives in `Parts`."""
 
     info: FamilyInfo
+    arguments: Mapping[str, str] = MappingProxyType(
+        {"context": "prompt_embeds", "pooled": "pooled_prompt_embeds", "mask": "prompt_embeds_mask"}
+    )
+    """Name in a condition -> the pipeline's argument."""
 
     # What differs from family to family.
 
@@ -180,7 +181,7 @@ class Family(ABC):
         negatives: Sequence[str],
         *,
         clip_skip: int = 0,
-    ) -> dict[str, Tensor]:
+    ) -> Embeds:
         """The pipeline's arguments that stand for these texts, of any length, one row a prompt.
 
         Conditions as in training, since a pipeline given text would cut it at the token limit.
@@ -188,11 +189,11 @@ class Family(ABC):
         texts = [*prompts, *(negatives if self.info.negative_prompt else ())]
         conditions = self.encode_text(parts, texts, clip_skip=clip_skip)
         batch = self.collate(self.level(parts, conditions, clip_skip=clip_skip))
-        embeds = {}
+        embeds: Embeds = {}
         for name, rows in batch.items():
-            embeds[_ARGUMENTS[name]] = rows[: len(prompts)]
+            embeds[self.arguments[name]] = rows[: len(prompts)]
             if self.info.negative_prompt:
-                embeds[f"negative_{_ARGUMENTS[name]}"] = rows[len(prompts) :]
+                embeds[f"negative_{self.arguments[name]}"] = rows[len(prompts) :]
         return embeds
 
     def pipeline_options(self, parts: Parts) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class Family(ABC):
     def draw(
         self,
         pipe: Any,
-        embeds: Mapping[str, Tensor],
+        embeds: Embeds,
         how: Drawing,
         generator: torch.Generator | list[torch.Generator],
     ) -> list[Image.Image]:

@@ -17,7 +17,6 @@ from loraloom.families.parts import SCHEDULER, Part, Parts, read_config
 from loraloom.kinds import read_data
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 _T5_TOKENS = 512
@@ -100,18 +99,10 @@ class Flux(Family):
             encoder_hidden_states=condition["context"],
             pooled_projections=condition["pooled"],
             txt_ids=x_t.new_zeros(condition["context"].shape[1], 3),
-            img_ids=_positions(height // 2, width // 2).to(x_t),
+            img_ids=mmdit.positions(height // 2, width // 2).to(x_t),
             return_dict=False,
         )[0]
         return latents.unpack(output, height, width)
-
-
-def _positions(rows: int, columns: int) -> torch.Tensor:
-    """(rows x columns, 3): 0, row and column of each token."""
-    import torch
-
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1)
 
 
 FAMILY = Flux()

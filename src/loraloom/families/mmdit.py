@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _ATTENTION = (
     "to_q", "to_k", "to_v", "to_out.0",
     "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
@@ -15,3 +20,11 @@ def targets(
     """Attention with the added text stream; the feed-forward layers too; the modulation too."""
     blocks = (*_ATTENTION, *feed_forward)
     return {"attention": _ATTENTION, "blocks": blocks, "full": (*blocks, *full)}
+
+
+def positions(rows: int, columns: int) -> Tensor:
+    """(rows x columns, 3): 0, row and column of each token, as FLUX.1 counts them."""
+    import torch
+
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loraloom.families import clip, unet
-from loraloom.families.base import Condition, Family, Geometry
+from loraloom.families.base import Condition, Embeds, Family, Geometry
 from loraloom.families.info import FamilyInfo, KohyaNames
 from loraloom.families.parts import SCHEDULER, Part, Parts
 from loraloom.kinds import read_data
@@ -102,14 +102,14 @@ class StableDiffusionXl(Family):
         negatives: Sequence[str],
         *,
         clip_skip: int = 0,
-    ) -> dict[str, Tensor]:
+    ) -> Embeds:
         """As for every family; no negative prompt is zeros where the base was trained so."""
         embeds = super().prompt_embeds(parts, prompts, negatives, clip_skip=clip_skip)
         if parts.options.get("force_zeros_for_empty_prompt"):
             for row, negative in enumerate(negatives):
                 if not negative:
-                    embeds["negative_prompt_embeds"][row] = 0
-                    embeds["negative_pooled_prompt_embeds"][row] = 0
+                    for name in ("negative_prompt_embeds", "negative_pooled_prompt_embeds"):
+                        embeds[name][row] *= 0
         return embeds
 
     def geometry(self, pictures: Sequence[Geometry]) -> dict[str, Tensor]:

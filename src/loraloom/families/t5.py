@@ -14,9 +14,14 @@ ENCODERS = ("transformers.T5EncoderModel",)
 
 def encode(tokenizer: Any, encoder: Any, captions: Sequence[str], length: int) -> Tensor:
     """States (B, length, width). Padding is text to the bases that were trained so: no mask."""
-    ids = tokenizer(
-        list(captions), padding="max_length", max_length=length, truncation=True,
-        return_tensors="pt",
-    ).input_ids  # fmt: skip
+    ids = tokens(tokenizer, captions, length).input_ids
     states: Tensor = encoder(ids.to(encoder.device)).last_hidden_state
     return states
+
+
+def tokens(tokenizer: Any, captions: Sequence[str], length: int) -> Any:
+    """`input_ids` and `attention_mask` (B, length), cut or padded."""
+    return tokenizer(
+        list(captions), padding="max_length", max_length=length, truncation=True,
+        return_tensors="pt",
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from loraloom.adapters.keys import to_diffusers
 from loraloom.adapters.state import with_unit_scale
 from loraloom.config import SamplesConfig, merge
 from loraloom.errors import AdapterNameUnknown, ConfigInvalid, PromptEmpty, SizeInvalid
-from loraloom.families.base import Drawing
+from loraloom.families.base import Drawing, Embeds
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.settings import resolve_base
 from loraloom.train.precision import choose_device
@@ -122,21 +123,19 @@ class Generator:
             height_px=request.height_px or native,
         )
 
-    def _embeds(self, request: Request) -> dict[str, Tensor]:
+    def _embeds(self, request: Request) -> Embeds:
         """Each request's own, so that its length never depends on what it is drawn with."""
         return self._family.prompt_embeds(
             self._parts, [request.prompt], [request.negative_prompt], clip_skip=request.clip_skip
         )
 
-    def _draw(
-        self, batch: Sequence[Request], embeds: Sequence[Mapping[str, Tensor]]
-    ) -> list[Image.Image]:
+    def _draw(self, batch: Sequence[Request], embeds: Sequence[Embeds]) -> list[Image.Image]:
         first = batch[0]
         assert first.guidance is not None and first.steps, "see `complete`"
         assert first.width_px and first.height_px
         return self._family.draw(
             self._pipeline,
-            {name: torch.cat([one[name] for one in embeds]) for name in embeds[0]},
+            {name: _joined([one[name] for one in embeds]) for name in embeds[0]},
             Drawing(first.guidance, first.steps, first.width_px, first.height_px),
             [torch.Generator().manual_seed(request.seed) for request in batch],
         )
@@ -173,10 +172,17 @@ def sampling(info: FamilyInfo, profile: BaseProfile) -> SamplesConfig:
     return SamplesConfig.model_validate(merge(*tables))
 
 
-def _batch_key(request: Request, embeds: Mapping[str, Tensor]) -> Hashable:
+def _batch_key(request: Request, embeds: Embeds) -> Hashable:
     """Equal for requests that one call of the pipeline can draw together."""
-    shapes = tuple(tuple(tensor.shape) for tensor in embeds.values())
+    shapes = tuple(tuple(rows.shape) for rows in embeds.values() if isinstance(rows, Tensor))
     return request.guidance, request.steps, request.width_px, request.height_px, shapes
+
+
+def _joined(rows: Sequence[Tensor | list[Tensor]]) -> Tensor | list[Tensor]:
+    """One pipeline argument for several prompts."""
+    tensors = [one for one in rows if isinstance(one, Tensor)]
+    lists = [one for one in rows if isinstance(one, list)]
+    return torch.cat(tensors) if tensors else list(chain.from_iterable(lists))
 
 
 def _batches(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
