@@ -97,7 +97,6 @@ def sdxl() -> Any:
         unet=_unet(
             cross_attention_dim=16 + 24,
             use_linear_projection=True,
-            transformer_layers_per_block=(1, 2),
             **_added(projection_dim=12),
         ),
         vae=_vae(),
@@ -219,7 +218,6 @@ def kolors() -> Any:
             encoder_hid_dim=24,
             encoder_hid_dim_type="text_proj",
             use_linear_projection=True,
-            transformer_layers_per_block=(1, 2),
             **_added(projection_dim=24),
         ),
         vae=_vae(),
@@ -261,7 +259,7 @@ def qwen_image() -> Any:
 
 
 def _unet(**facts: Any) -> UNet2DConditionModel:
-    """With two ResNets a resolution, as all published ones have."""
+    """With two ResNets a resolution, as published: checkpoint files count the blocks through."""
     return UNet2DConditionModel(
         **{
             "sample_size": 8,
