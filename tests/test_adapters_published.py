@@ -10,23 +10,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import (
+    ChromaTransformer2DModel,
     FluxTransformer2DModel,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
+    ZImageTransformer2DModel,
 )
+from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from loraloom import families
+from loraloom.adapters import file, keys, naming
 from loraloom.adapters.file import _named
 from loraloom.adapters.keys import parse
 from loraloom.adapters.state import AdapterState, LoraWeights, canonical
+from loraloom.errors import AdapterKeysUnknown
 from loraloom.families.info import Layout
 from loraloom.train.lora import pattern
 
@@ -155,11 +161,14 @@ def test_sd3_in_the_names_that_comfyui_and_diffusers_read() -> None:
     assert names == wanted
 
 
-def test_flux_in_the_names_that_comfyui_and_diffusers_read() -> None:
-    info = families.get("flux").info
+@pytest.mark.parametrize(
+    ("family", "model"), [("flux", FluxTransformer2DModel), ("chroma", ChromaTransformer2DModel)]
+)
+def test_flux_in_the_names_that_comfyui_and_diffusers_read(family: str, model: Any) -> None:
+    info = families.get(family).info
     with torch.device("meta"):
-        flux: Any = FluxTransformer2DModel(guidance_embeds=True)
-    names = _names({"transformer": _adapter(flux, info.targets["blocks"])}, "flux", "diffusers")
+        flux = model()
+    names = _names({"transformer": _adapter(flux, info.targets["blocks"])}, family, "diffusers")
     single = {"attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp", "proj_out"}
     wanted = {f"transformer.transformer_blocks.{i}.{end}" for i in range(19) for end in DIT_BLOCK}
     wanted |= {
@@ -168,9 +177,12 @@ def test_flux_in_the_names_that_comfyui_and_diffusers_read() -> None:
     assert names == wanted
 
 
-@pytest.mark.parametrize(
+BOTH = pytest.mark.parametrize(
     ("layout", "prefix"), [("comfyui", "diffusion_model"), ("diffusers", "transformer")]
 )
+
+
+@BOTH
 def test_qwen_image_in_each_readers_names(layout: Layout, prefix: str) -> None:
     info = families.get("qwen_image").info
     with torch.device("meta"):
@@ -181,3 +193,61 @@ def test_qwen_image_in_each_readers_names(layout: Layout, prefix: str) -> None:
     }
     wanted = {f"{prefix}.transformer_blocks.{i}.{end}" for i in range(60) for end in block}
     assert _names(state, "qwen_image", layout) == wanted
+
+
+@BOTH
+def test_z_image_in_each_readers_names(layout: Layout, prefix: str) -> None:
+    info = families.get("z_image").info
+    with torch.device("meta"):
+        model: Any = ZImageTransformer2DModel()
+    state = {"transformer": _adapter(model, info.targets["full"])}
+    blocks = [f"layers.{i}" for i in range(30)]
+    blocks += [f"{kind}_refiner.{i}" for kind in ("noise", "context") for i in (0, 1)]
+    ends = [f"attention.to_{x}" for x in ("q", "k", "v", "out.0")]
+    ends += ["feed_forward.w1", "feed_forward.w2", "feed_forward.w3"]
+    wanted = {f"{prefix}.{block}.{end}" for block in blocks for end in ends}
+    modulated = [block for block in blocks if not block.startswith("context")]
+    wanted |= {f"{prefix}.{block}.adaLN_modulation.0" for block in modulated}
+    assert _names(state, "z_image", layout) == wanted
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "comfyui"])
+def test_a_transformers_file_means_the_same_without_the_metadata(
+    layout: Layout, tmp_path: Path
+) -> None:
+    """ComfyUI multiplies by `.alpha` / rank where there is one, and by nothing else."""
+    lora = LoraWeights(torch.randn(4, 6), torch.randn(5, 4), alpha=1.5)
+    file.write(tmp_path / "x", {"transformer": {"layers.0.a": lora}}, layout, {})
+    prefix = {"diffusers": "transformer", "comfyui": "diffusion_model"}[layout] + ".layers.0.a"
+    tensors = load_file(tmp_path / "x")
+    scale = float(tensors.get(f"{prefix}.alpha", torch.tensor(4.0))) / 4
+    product = tensors[f"{prefix}.lora_B.weight"] @ tensors[f"{prefix}.lora_A.weight"] * scale
+    torch.testing.assert_close(product, lora.up @ lora.down * 1.5 / 4)
+
+
+def test_layouts_that_nothing_would_read_are_refused(tmp_path: Path) -> None:
+    lora = LoraWeights(torch.randn(4, 6), torch.randn(5, 4), alpha=4.0)
+    unet = {"unet": {"mid_block.attentions.0.proj_in": lora}}
+    flux = {"modelspec.architecture": "flux-1-schnell/lora"}
+    with pytest.raises(AdapterKeysUnknown, match="ComfyUI reads the layout kohya"):
+        file.write(tmp_path / "x", unet, "comfyui", {})
+    with pytest.raises(AdapterKeysUnknown, match=r"of FLUX.1 ComfyUI reads the layout diffusers"):
+        file.write(tmp_path / "x", {"transformer": {"a": lora}}, "comfyui", flux)
+    with pytest.raises(AdapterKeysUnknown, match=r"no names for an adapter of FLUX\.1"):
+        file.write(tmp_path / "x", {"transformer": {"a": lora}}, "kohya", flux)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_files_family_is_known_by_its_words_or_its_width() -> None:
+    def adapter(width: int) -> AdapterState:
+        lora = LoraWeights(torch.zeros(1, width), torch.zeros(8, 1), 1.0)
+        return {"unet": {"down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": lora}}
+
+    def known(width: int, **metadata: str) -> str:
+        found = naming.family_of(adapter(width), metadata)
+        return found.id if found else "none"
+
+    assert [known(width) for width in (768, 1024, 7)] == ["sd15", "sd21", "none"]
+    sdxl = next(iter(keys.to_kohya(adapter(2048), naming.kohya_names(adapter(2048), {}))))
+    assert sdxl.startswith("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k")
+    assert known(7, ss_base_model_version="sdxl_base_v1-0") == "sdxl"

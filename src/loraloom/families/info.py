@@ -73,7 +73,8 @@ class FamilyInfo:
     patch: int = 1
     """Latent pixels on the side of one token."""
     context_width: int | None = None
-    """Width of the text that the cross attention of its UNet takes."""
+    """Width of the text that its UNet takes, which tells foreign adapter files; of two families
+    of one width the one that most files are of has it."""
     packed: bool = False
     """Whether the tokens are made outside of the denoiser, which then takes patch² x channels."""
 

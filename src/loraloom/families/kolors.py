@@ -38,7 +38,6 @@ INFO = FamilyInfo(
     prompt_style="hybrid",
     token_limit=_TOKENS - 2,
     negative_prompt=True,
-    context_width=2048,
     native_px=1024,
     size_multiple_px=64,
     max_aspect=2.0,
