@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -308,6 +309,9 @@ def test_convert_there_and_back(adapter: Path, tmp_path: Path) -> None:
 
 
 class FakeGenerator:
+    def complete(self, request: Request) -> Request:
+        return replace(request, guidance=5.0, steps=20)
+
     def generate(self, requests: list[Request], batch_size: int) -> list[Image.Image]:
         assert {request.clip_skip for request in requests} == {2}
         return [Image.new("RGB", (8, 8)) for _ in requests]
