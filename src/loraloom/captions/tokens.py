@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,10 @@ class Counter:
         return Count(len(ids), self.limit, chunks, cut_at)
 
     def _cut_at(self, text: str) -> int:
+        if not getattr(self.tokenizer, "is_fast", True):  # it does not tell where a token stood
+            return bisect_right(
+                range(len(text)), self.limit, key=lambda end: len(self.ids(text[: end + 1]))
+            )
         encoded: Mapping[str, Any] = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )

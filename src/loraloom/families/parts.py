@@ -166,9 +166,9 @@ def _load(part: Part, base: Path, index: Mapping[str, object], dtype: torch.dtyp
 
 def _variant(folder: Path) -> dict[str, str]:
     """`variant` where the folder has weights of one kind only, as "x.fp16.safetensors"."""
-    kinds = {path.name.split(".")[1] for path in folder.glob("*.*.safetensors")}
+    kinds = {path.name.split(".")[1].partition("-")[0] for path in folder.glob("*.*.safetensors")}
     plain = any(path.name.count(".") == 1 for path in folder.glob("*.safetensors"))
-    return {} if plain or len(kinds) != 1 else {"variant": kinds.pop().partition("-0")[0]}
+    return {} if plain or len(kinds) != 1 else {"variant": kinds.pop()}
 
 
 def _load_scheduler(folder: Path) -> Any:
