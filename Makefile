@@ -24,11 +24,13 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage
 
 # torch goes first and pinned, so that nothing else chooses its version. PyPI's build for Linux
-# brings CUDA; for the smaller CPU build, install that one into .venv first.
+# brings CUDA; for the smaller CPU build, install that one into .venv first. spandrel comes without
+# torchvision, which must match torch; its tests stand in for the three names that it imports.
 $(VENV)/.packages: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(MAKE) venv-from-debian
 	$(BIN)/pip install --quiet 'torch==2.13.0'
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps spandrel einops
 	touch $@
 
 # The renderer's skia needs three system libraries that a bare Debian lacks.

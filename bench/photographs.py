@@ -1,7 +1,7 @@
 """Synthetic photographs: texture, depth, grain and light, and a real face where one is needed.
 
-Faces come from the one photograph that matplotlib ships (Grace Hopper, public domain), for a
-cascade finds no face in a drawing.
+Faces come from two photographs of NASA and the US Navy in the public domain, as matplotlib (Grace
+Hopper) and scikit-image (Eileen Collins) ship them, for a cascade finds no face in a drawing.
 """
 
 from __future__ import annotations
@@ -77,19 +77,29 @@ def _subject(canvas: NDArray[np.float64], noise: np.random.Generator, rng: rando
     canvas[:] = canvas * (1 - mask[..., None]) + skin * mask[..., None]
 
 
-def two_faces(side_px: int, rng: random.Random, faces: int = 2) -> Image.Image:
-    """Portraits beside each other, each a little different in size, side and light."""
-    with cbook.get_sample_data("grace_hopper.jpg") as stream:
-        portrait = Image.open(stream).convert("RGB").crop((80, 0, 400, 420))
-    sheet = Image.new("RGB", (side_px, side_px), tuple(rng.randrange(60, 200) for _ in range(3)))
-    for number in range(faces):
-        width = round(side_px / faces * rng.uniform(0.85, 1.0))
-        face = portrait.resize((width, width * 420 // 320), Image.Resampling.LANCZOS)
+def people() -> tuple[Image.Image, Image.Image]:
+    """Two women who look at the camera, each cut to head and shoulders, 3 : 4."""
+    from skimage import data
+
+    path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    hopper = Image.open(str(path)).convert("RGB").crop((90, 0, 390, 400))
+    return hopper, Image.fromarray(data.astronaut()).crop((100, 0, 346, 328))
+
+
+def with_faces(side_px: int, rng: random.Random, faces: int) -> Image.Image:
+    """A photograph with one person or two, each of their own size, side and light."""
+    picture, _ = photograph(side_px)(rng)
+    persons = rng.sample(people(), faces)
+    for number, person in enumerate(persons):
+        width = round(side_px / 2 * rng.uniform(0.6, 1.0))
+        face = person.resize((width, width * 4 // 3), Image.Resampling.LANCZOS)
         if rng.random() < 0.5:
             face = face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        left = round(side_px / faces * number)
-        sheet.paste(gain(face, rng.uniform(-0.4, 0.2)), (left, rng.randrange(0, side_px // 5)))
-    return sheet
+        room = side_px // faces - width
+        left = side_px // faces * number + rng.randint(0, max(room, 0))
+        top = rng.randint(0, side_px - face.height)
+        picture.paste(gain(face, rng.uniform(-0.6, 0.3)), (left, top))
+    return picture
 
 
 def gain(picture: Image.Image, stops: float) -> Image.Image:

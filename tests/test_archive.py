@@ -148,7 +148,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         Entry("locked.png", png(2), flags=1),
         Entry("crc.png", png(3), crc=5),
         Entry("text.png", b"no picture"),
-        Entry("film.mp4", b"?"),
+        Entry("film.avi", b"?"),
     )
     expected = {"zip_encrypted", "zip_crc", "not_an_image", "unsupported_format"}
     assert set(codes_of(path)) == expected

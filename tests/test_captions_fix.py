@@ -1,5 +1,7 @@
 """The fix: what is wrong becomes right, once, and what was assumed is told."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,14 +11,15 @@ from loraloom.captions import rules
 from loraloom.captions.fix import Fixed, fix
 from loraloom.captions.lint import Captioned, Check, lint
 from loraloom.captions.reading import read
+from loraloom.captions.tokens import Counter
 from loraloom.kinds import Kind
 
 WOMAN = Check(Kind.CHARACTER, "ohwx woman")
 PARTS = sorted({part.strip() for row in RIGHT + WRONG for part in row.text.split(",")})
 
 
-def mended(text: str | None, check: Check, **options: bool) -> Fixed:
-    return fix([Captioned("01.png", text)], check, **options)[0]
+def mended(text: str | None, check: Check, *, may_assume: bool = True) -> Fixed:
+    return fix([Captioned("01.png", text)], check, may_assume=may_assume)[0]
 
 
 @pytest.mark.parametrize("row", WRONG, ids=lambda row: row.text)
@@ -114,3 +117,49 @@ def test_any_text_is_read_without_a_crash(text: str, check: Check) -> None:
     fixed = mended(text, check)
     assert isinstance(fixed.after, str)
     read(text, check.trigger)
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [("ohwx woman, mole under her left eye, {0}", "ohwx woman, {0}"),
+     ("woman ohwx, {0}", "ohwx woman, {0}"),
+     ("a woman, {0}", "ohwx woman, {0}"),
+     ("ohwx woman, broad shoulders, {0}", "ohwx woman, {0}")],
+)  # fmt: skip
+def test_nothing_of_what_was_wrong_is_left_behind(text: str, after: str) -> None:
+    rest = "smiling, looking at viewer, hoodie, park, natural lighting"
+    assert mended(text.format(rest), WOMAN).after == after.format(rest)
+
+
+def test_a_concept_goes_with_what_leads_to_it() -> None:
+    check = Check(Kind.CONCEPT, "hrtz", "heart hands pose")
+    text = "hrtz, a girl making a heart with her hands, classroom"
+    assert mended(text, check).after == "hrtz, a girl, classroom"
+    assert mended("hrtz, heart hands, a boy at a concert", check).after == (
+        "hrtz, a boy at a concert"
+    )
+
+
+def test_a_caption_is_cut_to_what_the_base_reads() -> None:
+    class Words:
+        """Counts a word as a token."""
+
+        vocab_size = 10
+
+        def __call__(self, text: str, **options: bool) -> object:
+            offsets = [match.span() for match in re.finditer(r"\S+", text)]
+            return _Encoded(input_ids=list(range(len(offsets))), offset_mapping=offsets)
+
+    text = "ohwx woman, sitting, smiling, looking at viewer, red hoodie, beach, golden hour"
+    for limit in (11, 10):
+        counter = Counter(Words(), limit, chunked=False)
+        fixed = fix([Captioned("1", text)], WOMAN, counter=counter)[0]
+        assert counter.count(fixed.after).cut_at is None
+        assert fixed.after.startswith("ohwx woman, smiling, looking at viewer")
+    assert fix([Captioned("1", text)], WOMAN, counter=Counter(Words(), 11, True))[0].after == text
+
+
+class _Encoded(dict[str, object]):
+    def __init__(self, **found: object) -> None:
+        super().__init__(found)
+        self.input_ids = found["input_ids"]

@@ -147,3 +147,32 @@ def test_an_unlisted_concept_is_found_by_its_own_words() -> None:
     check = Check(Kind.CONCEPT, "qzumb", "upside-down gravitas")
     assert codes("qzumb, upside-down gravitas, a man in a room", check) == {"concept-leak"}
     assert codes("qzumb, a man in a room", check) == set()
+
+
+@pytest.mark.parametrize("said", ["side view", "looking at the camera", "frontal view"])
+def test_a_near_synonym_counts_in_a_characters_caption(said: str) -> None:
+    rest = "smiling, looking at viewer, hoodie, beach, golden hour"
+    assert codes(f"ohwx woman, {said}, {rest}", WOMAN) == {"vocabulary"}
+    assert codes(f"qzvx, a cat, {said}, sunset", Check(Kind.STYLE, "qzvx")) == set()
+
+
+def test_as_good_as_the_standard_is_told_only_where_a_set_mixes() -> None:
+    first, second = (f"ohwx woman, {REST.format(clothes)}" for clothes in ("hoodie", "coat"))
+    second = second.replace("natural lighting", "natural light")
+    assert codes(second, WOMAN) == set()
+    assert set_codes(WOMAN, first, second) == [("vocabulary", "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("gentle smile, looking at viewer, flurbish blarn, park, natural lighting", set()),
+     ("gentle smile, looking at viewer, hoodie, quonset brim, natural lighting", set()),
+     ("zestful, looking at viewer, hoodie, park, natural lighting", set()),
+     ("gentle smile, looking at viewer, hoodie, natural lighting, in a flurbish", set()),
+     ("gentle smile, looking at viewer, wearing a flurbish, park, natural lighting", set()),
+     ("gentle smile, looking at viewer, flurbish blarn, natural lighting", {"incomplete"}),
+     ("flurbing a blarn, looking at viewer, hoodie, park, natural lighting", {"incomplete"}),
+     ("gentle smile, hoodie, park, flurbish blarn, natural lighting", {"incomplete"})],
+)  # fmt: skip
+def test_an_unknown_word_may_be_what_seems_missing(text: str, expected: set[str]) -> None:
+    assert codes(f"ohwx woman, {text}", WOMAN) == expected

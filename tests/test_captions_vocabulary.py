@@ -34,12 +34,23 @@ def test_standard_terms_are_known(category: str) -> None:
 @pytest.mark.parametrize(
     ("said", "standard"),
     [("laugh", "laughing"), ("laughter", "laughing"), ("3/4 view", "three quarter view"),
-     ("closed eyes", "eyes closed"), ("natural light", "natural lighting"), ("笑聲", "大笑"),
-     ("grey backdrop", "gray background"), ("tshirt", "t-shirt")],
+     ("natural illumination", "natural lighting"), ("笑聲", "大笑")],
 )  # fmt: skip
 def test_synonyms_lead_to_the_standard(said: str, standard: str) -> None:
     terms = vocabulary.index()[vocabulary.key_of(said)]
     assert [(term.standard, term.role) for term in terms] == [(standard, "other")]
+
+
+@pytest.mark.parametrize(
+    ("said", "standard", "role"),
+    [("closed eyes", "eyes closed", "near"), ("side view", "side profile", "near"),
+     ("natural light", "natural lighting", "same"), ("low angle", "from below", "same"),
+     ("grey backdrop", "gray background", "same"), ("tshirt", "t-shirt", "also"),
+     ("看著鏡頭", "看向觀者", "near"), ("檯燈光", "燈罩光", "same")],
+)  # fmt: skip
+def test_what_is_nearly_the_standard(said: str, standard: str, role: str) -> None:
+    terms = vocabulary.index()[vocabulary.key_of(said)]
+    assert [(term.standard, term.role) for term in terms] == [(standard, role)]
 
 
 @pytest.mark.parametrize("word", ["happy", "posing", "wearing clothes", "looking", "開心"])

@@ -108,3 +108,14 @@ def test_convert(root: Path) -> None:
     assert (root / "02.txt").read_text().startswith("ohwx woman wearing a red dress, with a gentle")
     run("edit", root, "--undo")
     assert (root / "02.txt").read_text() == RIGHT
+
+
+def test_a_terminal_is_told_nothing_by_captions_and_names(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2J.png").write_bytes(b"")
+    (tmp_path / "a\x1b[2J.txt").write_bytes(b"ohwx woman, \x1b[31m[bold]asian\x07, smile")
+    options = ["--kind", "character", "--trigger", "ohwx woman"]
+    for command in (["lint"], ["fix", "--dry-run"]):
+        words = ["caption", command[0], str(tmp_path), *options, *command[1:]]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        assert "\x1b" not in result.output and "\x07" not in result.output

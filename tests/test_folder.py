@@ -117,6 +117,7 @@ def test_only_foreign_files_are_named(tmp_path: Path) -> None:
         (b"caf\xe9", "café"),
         ("cafe\u0301".encode(), "café"),
         (b"a\0 cup\0", "a cup"),
+        (b"a \x1b[1;31mcup\x08", "a cup"),
     ],
 )
 def test_caption_encodings(data: bytes, caption: str, tmp_path: Path) -> None:

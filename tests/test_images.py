@@ -45,11 +45,51 @@ def test_accepted_kinds(kind: str, tmp_path: Path) -> None:
     assert np.allclose(image.getpixel((5, 5)), RED, atol=3)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_truncated(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF", "GIF", "BMP"])
+@pytest.mark.parametrize("left", [0.3, 0.5, 0.9])
+def test_truncated(kind: str, left: float) -> None:
     data = encoded(noise(), kind)
-    with pytest.raises(ImageUnreadable, match=r"^x\.png: "):
-        decode_rgb(data[: len(data) // 2], "x.png")
+    with pytest.raises(ImageUnreadable, match=r"^x\.png: .*broken") as caught:
+        decode_rgb(data[: int(len(data) * left)], "x.png")
+    assert caught.value.code == "image_broken"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF"])
+def test_only_the_beginning_of_a_kind(kind: str) -> None:
+    with pytest.raises(ImageUnreadable, match=f"begins as {kind}|broken"):
+        decode_rgb(encoded(noise(), kind)[:16], "x.png")
+
+
+def test_flipped_bits_give_a_picture_or_a_reason() -> None:
+    """Many such JPEGs decode: their bytes are compared by hash, not by decoding."""
+    sound, rng = encoded(noise(), "JPEG"), np.random.default_rng(0)
+    decoded = 0
+    for _ in range(60):
+        data = bytearray(sound)
+        for place in rng.integers(0, len(data), 3):
+            data[place] ^= 1 << int(rng.integers(8))
+        try:
+            decoded += decode_rgb(bytes(data), "x.jpg").mode == "RGB"
+        except ImageUnreadable as error:
+            assert error.code in ("image_broken", "image_too_large", "not_an_image")
+            assert "\n" not in str(error)
+    assert decoded
+
+
+def test_what_stands_behind_a_picture_is_passed() -> None:
+    tail = b"<script>alert(1)</script>" + b"PK\5\6" + bytes(18)
+    image = decode_rgb(encoded(noise(), "JPEG") + tail, "x.jpg")
+    assert np.array_equal(image, decode_rgb(encoded(noise(), "JPEG"), "x.jpg"))
+    assert tail[:25] not in encoded(image)
+
+
+def test_ink_with_a_profile_of_another_kind() -> None:
+    """CMYK is converted without the profile, which is for red, green and blue."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for given in (profile, b"garbage"):
+        data = encoded(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), "TIFF", icc_profile=given)
+        assert np.allclose(decode_rgb(data, "x.tif").getpixel((5, 5)), RED, atol=3)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +105,8 @@ def test_truncated(kind: str) -> None:
         (png(60000, 60000, (b"IDAT", zlib.compress(b"\0" * 99))), "too many pixels"),
         (png(2**31 - 1, 1000, (b"IDAT", zlib.compress(b"\0" * 99))), "too many pixels"),
         (png(8, 8, (b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 2**27)),
+             (b"IDAT", zlib.compress(b"\0" * 72))), "broken"),
+        (png(8, 8, (b"iCCP", b"a\0\0" + zlib.compress(b"\0" * 2**27)),
              (b"IDAT", zlib.compress(b"\0" * 72))), "broken"),
         (encoded(Image.new("F", (20, 20), 0.5), "TIFF"), "mode F"),
         (encoded(Image.new("I", (20, 20), 2**20), "TIFF"), "16 bits"),

@@ -67,6 +67,7 @@ BROKEN = {
     "cut.png": (cut("PNG"), "image_broken"),
     "cut.webp": (cut("WEBP"), "image_broken"),
     "cut.heic": (cut("HEIF"), "image_broken"),
+    "cut.avif": (cut("AVIF"), "image_broken"),
     "flawed.png": (flawed_png(), "image_broken"),
     "large.png": (huge_png(12_000, 12_000), "image_too_large"),
     "giant.png": (huge_png(60_000, 60_000), "image_too_large"),
@@ -75,7 +76,8 @@ BROKEN = {
     "vector.svg": (b"<svg/>", "unsupported_format"),
     "print.eps": (b"%!PS", "unsupported_format"),
     "paper.pdf": (b"%PDF", "unsupported_format"),
-    "film.mp4": (b"#EXTM3U\nhttp://127.0.0.1/x", "unsupported_format"),
+    "film.mp4": (b"#EXTM3U\nhttp://127.0.0.1/x", "not_a_clip"),
+    "film.avi": (b"RIFF", "unsupported_format"),
 }
 
 

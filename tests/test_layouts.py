@@ -97,6 +97,7 @@ class TestPlain:
         ("data", "caption", "told"),
         [
             (b"a\0 cup", "a cup", ["caption_mended"]),
+            (b"a \x1b[31mred\x1b[0m\x07 cup\r\n", "a red cup", ["caption_mended"]),
             (b"caf\xe9", "café", ["caption_mended"]),
             ("é".encode("utf-8-sig"), "é", []),
             ("é 杯".encode("utf-16"), "é 杯", []),
@@ -108,9 +109,14 @@ class TestPlain:
         assert captions(reading) == {"a.png": (caption, MAIN)}
         assert codes(reading) == told
 
-    def test_clips_are_named(self, tmp_path: Path) -> None:
-        reading = read(tmp_path, {"a.png": b"", "b.mp4": b"", "c.mkv": b"", "d.svg": b""})
-        assert codes(reading) == ["unsupported_format"] * 3
+    def test_clips_stand_beside_pictures(self, tmp_path: Path) -> None:
+        reading = read(
+            tmp_path,
+            {"a.png": b"", "b.mp4": b"", "b.txt": "runs", "c.mkv": b"", "d.svg": b"", "e.avi": b""},
+        )
+        assert captions(reading) == {"a.png": ("", MAIN), "b.mp4": ("runs", MAIN),
+                                     "c.mkv": ("", MAIN)}  # fmt: skip
+        assert codes(reading) == ["unsupported_format"] * 2
 
 
 class TestKohya:

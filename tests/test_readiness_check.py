@@ -1,7 +1,11 @@
 """The whole check: planted faults, captions, concepts, and what comes out."""
 
+import base64
+import html
+import io
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,7 @@ from loraloom.dataset.readiness import composition
 from loraloom.dataset.readiness.check import Readiness, check
 from loraloom.dataset.readiness.listing import list_pictures, triggers
 from loraloom.dataset.readiness.native import native_of
-from loraloom.dataset.readiness.page import write_page
+from loraloom.dataset.readiness.page import thumbnail, write_page
 from loraloom.dataset.readiness.picture import Unreadable, Wanted
 from loraloom.dataset.readiness.reading import measure_all
 from loraloom.errors import BaseUnknown, FolderEmpty, FolderMissing
@@ -118,6 +122,51 @@ def test_targets_grow_with_the_set() -> None:
     parts = composition.coverage(captions, Kind.CHARACTER)
     assert [(part.least, part.most) for part in parts] == [(2, 3), (4, 5), (3, 4), (6, 8), (8, 10)]
     assert [f.code for f in composition.check(captions, Kind.CHARACTER)] == ["composition"] * 4
+
+
+def test_page_says_what_to_do_and_can_be_narrowed(tmp_path: Path, found: Readiness) -> None:
+    write_page(tmp_path / "page.html", found)
+    page = (tmp_path / "page.html").read_text()
+    for finding in found.findings:
+        if finding.item:
+            assert finding.fix in html.unescape(page)
+    cards = re.findall(r'<li class="(\w+)">\n<div class="frame">', page)
+    assert len(cards) == 8
+    for group in set(cards):
+        shown = re.search(rf'id="only-{group}"> [a-z ]+ (\d+)', page)
+        assert shown and int(shown[1]) == cards.count(group)
+        assert f"#only-{group}:checked" in page
+    codes = {finding.code for finding in found.findings}
+    assert not [code for code in codes if f">{code}<" in page and "-" in code]
+
+
+def test_thumbnails_are_drawn_anew(tmp_path: Path) -> None:
+    """Neither EXIF (a place, a camera) nor what hangs behind a picture gets onto the page."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "SECRETCAM", 6
+    path = tmp_path / "a.jpg"
+    photograph(96)(random.Random(1))[0].save(path, exif=exif)
+    path.write_bytes(path.read_bytes() + b"<script>SECRETCAM</script>")
+    address = thumbnail(path)
+    assert address is not None
+    data = base64.b64decode(address.partition(",")[2])
+    assert b"SECRET" not in data
+    with Image.open(io.BytesIO(data)) as shown:
+        assert (shown.format, dict(shown.getexif())) == ("WEBP", {})
+
+
+def test_a_terminal_is_told_nothing_by_names(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b]0;title\x07[red].png").write_bytes(b"no picture")
+    (tmp_path / "b.png").write_bytes(encoded_png())
+    result = CliRunner().invoke(cli.app, ["dataset", "check", str(tmp_path), "--kind", "object"])
+    assert "\x1b" not in result.output and "\x07" not in result.output
+    assert "[red].png" in result.output.replace("\n", "")
+
+
+def encoded_png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_page_escapes_and_loads_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from math import erf
 
 import numpy as np
 import pytest
-from bench.photographs import gain, photograph, two_faces
+from bench.photographs import gain, photograph, with_faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import cbook
@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from loraloom.dataset.readiness import blur, colour, exposure, faces, jpeg
-from loraloom.starter.world.render import render_image
-from loraloom.starter.world.scene import ATTRIBUTES, sample_scene
+from loraloom.starter.world.render import render, render_image
+from loraloom.starter.world.scene import (
+    ATTRIBUTES,
+    CHARACTERS,
+    identity_scene,
+    sample_scene,
+)
 
 
 def luma(picture: Image.Image) -> NDArray[np.uint8]:
@@ -103,6 +108,19 @@ def test_burnt_out_skin_is_seen_and_white_paper_is_not() -> None:
     assert exposure.measure(shirt).blown == 0
 
 
+def test_a_drawing_burns_out_colour_by_colour() -> None:
+    drawing = render(identity_scene(CHARACTERS[0], random.Random(4)), 256)
+    for stops, least, most in ((0, 0, 0.2), (3.5, 0.3, 1)):
+        rgb = np.asarray(gain(Image.fromarray(drawing), stops))
+        found = exposure.measure(luma(Image.fromarray(rgb)), rgb.max(axis=2))
+        assert least <= found.lost <= most
+    pure = np.full((64, 64, 3), (255, 0, 0), np.uint8)
+    assert exposure.measure(luma(Image.fromarray(pure)), pure.max(axis=2)).mean < 0.76
+    paper = np.full((64, 64, 3), (255, 243, 205), np.uint8)
+    paper[20:40, 20:40] = 120
+    assert exposure.measure(luma(Image.fromarray(paper)), paper.max(axis=2)).lost == 0
+
+
 def test_a_shared_tint_is_named() -> None:
     rng = random.Random(2)
     pictures = [np.asarray(photograph(96)(rng)[0]) for _ in range(10)]
@@ -124,7 +142,8 @@ def test_faces_are_counted() -> None:
     with cbook.get_sample_data("grace_hopper.jpg") as stream:
         assert faces.count(luma(Image.open(stream))) == 1
     for seed in range(4):
-        assert faces.count(luma(two_faces(512, random.Random(seed)))) == 2
+        for number in (1, 2):
+            assert faces.count(luma(with_faces(512, random.Random(seed), number))) == number
 
 
 @settings(max_examples=10, deadline=None)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.dataset.snapshot import (
+    FORMAT,
     Concept,
     Contents,
     Picture,
@@ -100,7 +101,7 @@ def test_other_json_is_damage(tree: dict[str, object]) -> None:
 
 def test_what_a_newer_version_wrote_is_refused() -> None:
     with pytest.raises(DatasetDamaged, match="newer Loraloom"):
-        from_json({**PAIR.to_json(), "format": 2}, "x")
+        from_json({**PAIR.to_json(), "format": FORMAT + 1}, "x")
 
 
 def test_concepts_are_balanced_by_repeats() -> None:

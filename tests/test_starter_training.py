@@ -4,7 +4,6 @@ import math
 import random
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +11,15 @@ import torch
 from diffusers import DDIMScheduler
 from torch import nn
 
-from loraloom.starter.judge import READS
+from loraloom.starter.judge import READS, labels
 from loraloom.starter.training import progress
-from loraloom.starter.training.denoiser import SCHEDULER, Base, Latents, timesteps, v_loss
+from loraloom.starter.training.denoiser import SCHEDULER, Base, Latents, noised, timesteps
 from loraloom.starter.training.emphasis import emphasis
 from loraloom.starter.training.muon import Muon, muon_and_adamw, orthogonal
 from loraloom.starter.training.naming import Naming, attributes_of, learn_to_name
 from loraloom.starter.training.pictures import scene_of
 from loraloom.starter.training.progress import Stage
+from loraloom.starter.training.showing import errors, train_reader
 from loraloom.starter.training.words import build_tokenizer
 from loraloom.starter.world.render import render
 from loraloom.starter.world.scene import caption, sample_scene, visible
@@ -122,34 +122,20 @@ def test_timesteps_come_one_from_each_share_of_a_logit_normal() -> None:
     assert torch.equal(drawn, drawn.sort().values)
 
 
-class Oracle(nn.Module):
-    """Knows the clean latents, so v exactly: v = (sqrt(a) x_t - x_0) / sqrt(1 - a)."""
-
-    def __init__(self, clean: torch.Tensor, alphas: torch.Tensor, wrong: torch.Tensor) -> None:
-        super().__init__()
-        self.clean, self.alphas, self.wrong = clean, alphas, wrong
-
-    def forward(
-        self, noisy: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        a = self.alphas[t].view(-1, 1, 1, 1)
-        velocity: torch.Tensor = (a.sqrt() * noisy - self.clean) / (1 - a).sqrt()
-        return velocity + self.wrong, tokens
-
-
 def test_the_loss_is_that_of_the_velocity_in_each_cell() -> None:
     clean = torch.randn(6, 8, 4, 4, generator=torch.Generator().manual_seed(1))
     alphas = DDIMScheduler(**SCHEDULER).alphas_cumprod
     wrong, cells = torch.zeros(6, 8, 4, 4), torch.ones(6, 1, 4, 4)
     wrong[:, :, 0, 0], cells[:, :, 0, 0] = 0.5, 4.0
-
-    def loss(error: torch.Tensor) -> torch.Tensor:
-        oracle: Any = Oracle(clean, alphas, error)
-        generator = torch.Generator().manual_seed(2)
-        return v_loss(oracle, clean, cells, torch.zeros(6, 77), alphas, generator)[0]
-
-    assert loss(torch.zeros_like(wrong)) < 1e-6
-    assert loss(wrong).item() == pytest.approx(4.0 * 0.25 / 16, rel=1e-3)
+    given = noised(clean, alphas, torch.Generator().manual_seed(2))
+    a = alphas[given.t].view(-1, 1, 1, 1)
+    true = (a.sqrt() * given.noisy - clean) / (
+        1 - a
+    ).sqrt()  # v = (sqrt(a) x_t - x_0) / sqrt(1 - a)
+    assert given.error(true, cells) < 1e-6
+    assert given.error(true + wrong, cells).item() == pytest.approx(4.0 * 0.25 / 16, rel=1e-3)
+    torch.testing.assert_close(given.guess(true), clean, rtol=1e-3, atol=1e-3)
+    assert given.doubt[-1] > 0.9 > 0.1 > given.doubt[0]
 
 
 def test_emphasis_lies_where_an_attribute_is_drawn() -> None:
@@ -218,3 +204,21 @@ def test_latents_are_those_of_the_codec_and_are_kept(
         wanted = codec.encode(pixels).latent_dist.mean
     torch.testing.assert_close(latents.ready[60:62], wanted, rtol=0.05, atol=0.05)
     assert torch.equal(Latents(tmp_path, codec).ready, latents.ready)
+
+
+def test_a_reader_learns_latents_and_tells_a_wrong_guess(tmp_path: Path) -> None:
+    count = 64
+    rows = [labels(scene_of("base", index)) for index in range(count)]
+    wanted = {name: torch.tensor([row[name] for row in rows]) for name in READS}
+    generator = torch.Generator().manual_seed(3)
+    signs = torch.randn(len(READS["background"]), 8, 1, 1, generator=generator)
+    latents = 2 * signs[wanted["background"]].expand(-1, -1, 16, 16).clone()
+    reader = train_reader(tmp_path, latents, steps=40)
+    read = reader(latents)["background"].argmax(1)
+    assert (read == wanted["background"]).float().mean() > 0.9
+
+    only = {name: torch.full_like(v, -1) for name, v in wanted.items()}
+    only["background"] = wanted["background"]
+    assert errors(reader(latents), only).mean() < errors(reader(latents.flip(0)), only).mean() / 1.5
+    again = train_reader(tmp_path, latents)
+    assert torch.equal(again(latents)["background"], reader(latents)["background"])

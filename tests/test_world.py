@@ -1,6 +1,10 @@
 """The starter world: captions say what can be seen, and pictures show what captions say."""
 
+import json
 import random
+import subprocess
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ from hypothesis import strategies as st
 
 from loraloom.starter.example import contexts, example_scenes, write_example
 from loraloom.starter.training.pictures import scene_of
-from loraloom.starter.training.words import END, build_tokenizer
+from loraloom.starter.training.words import END, build_tokenizer, learn_merges
 from loraloom.starter.world.render import render
 from loraloom.starter.world.scene import (
     ATTRIBUTES,
@@ -111,6 +115,22 @@ def test_contexts_are_not_in_the_example_set() -> None:
     known = {tuple(context_phrases(scene)) for scene in example_scenes(mira)}
     new = {tuple(context_phrases(scene)) for scene in contexts(mira, 48, seed=1)}
     assert not known & new
+
+
+def test_words_are_numbered_alike_in_each_process() -> None:
+    program = (
+        "from loraloom.starter.training.words import build_tokenizer;"
+        "import json; print(json.dumps(build_tokenizer().get_vocab(), sort_keys=True))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert json.loads(told.stdout) == build_tokenizer().get_vocab()
+
+
+def test_merges_are_those_of_the_published_example() -> None:
+    words = Counter({"low": 5, "lower": 2, "newest": 6, "widest": 3})  # Sennrich et al., figure 1
+    merges = learn_merges(words)
+    assert merges[:2] == [("e", "s"), ("es", "t</w>")]
+    assert ("l", "o") in merges[2:4]
 
 
 def test_any_word_can_be_a_trigger() -> None:

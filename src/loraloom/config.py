@@ -147,6 +147,11 @@ class PriorConfig(Section):
     """Prior preservation: pictures of the class by the base itself, mixed in."""
 
     images: int = Field(0, ge=0, le=10_000, description="number of class pictures; 0: off")
+    folder: Path | None = Field(
+        None,
+        description="folder of class pictures with captions, as `dataset regularize` writes it; "
+        "none: they are drawn before the first step",
+    )
     weight: float = Field(1.0, ge=0, le=10, description="weight of their loss")
     share: float = Field(0.25, ge=0, le=0.9, description="their share of each batch")
     class_prompt: str = Field(

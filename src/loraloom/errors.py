@@ -14,7 +14,7 @@ class FolderEmpty(LoraloomError):
 
 
 class ImageUnreadable(LoraloomError):
-    """A picture is broken, too large, or of a kind that is not accepted."""
+    """A picture or a clip is broken, too large, or of a kind that is not accepted."""
 
     def __init__(self, message: str, code: str = "image_broken") -> None:
         self.code = code
@@ -132,3 +132,35 @@ class CaptionsChanged(LoraloomError):
 
 class CaptionEditInvalid(LoraloomError):
     """An edit of captions names no change, or one that cannot be understood."""
+
+
+class TaggerUnknown(LoraloomError):
+    """A tagger is neither known by name, nor a folder, nor to be had from the hub."""
+
+
+class TaggerUnusable(LoraloomError):
+    """A tagger's files are broken or of another kind, or what runs them is not installed."""
+
+
+class ProviderInvalid(LoraloomError):
+    """The address, model or key of a vision model cannot be used as given."""
+
+
+class ProviderFailed(LoraloomError):
+    """A vision model behind an address does not answer; what was answered before is kept."""
+
+
+class CaptionerInvalid(LoraloomError):
+    """Options of automatic captions contradict each other or are out of range."""
+
+
+class UpscalerUnusable(LoraloomError):
+    """A model that is to enlarge pictures is missing, broken or of a kind that is not accepted."""
+
+
+class ClassPicturesUnneeded(LoraloomError):
+    """Class pictures were asked for a kind that seldom needs them."""
+
+
+class CropInvalid(LoraloomError):
+    """A crop does not lie inside its picture, or is too small."""

@@ -8,6 +8,47 @@ from loraloom.captions import vocabulary
 from loraloom.captions.vocabulary import Concept, Key, key_of
 
 _SHORTEST = 4
+GENERIC = frozenset(
+    {
+        "pose",
+        "posing",
+        "effect",
+        "style",
+        "position",
+        "mood",
+        "atmosphere",
+        "composition",
+        "look",
+        "photograph",
+        "photo",
+        "picture",
+        "image",
+        "images",
+        "frame",
+        "concept",
+        "shot",
+        "stance",
+        "gesture",
+        "vibe",
+        "feel",
+        "framing",
+        "view",
+        "photography",
+        "姿",
+        "勢",
+        "效",
+        "果",
+        "氛",
+        "圍",
+        "構",
+        "圖",
+        "風",
+        "格",
+        "攝",
+        "影",
+    }
+)
+"""What a concept's name may end in and another phrase too: alone it says nothing of the concept."""
 
 
 def giveaways(concept_words: str, trigger: str) -> tuple[frozenset[Key], bool]:
@@ -57,6 +98,12 @@ def effect_heads() -> frozenset[Key]:
     return frozenset({("effect",), ("effects",), ("效", "果")})
 
 
+@cache
+def lead_words() -> frozenset[str]:
+    """What may stand before a concept's words and goes with them: "a", "two", "with"."""
+    return vocabulary.grammar_words("function") | vocabulary.grammar_words("numbers")
+
+
 def _abbreviates(letters: str, name: str) -> bool:
     """Whether the letters stand in the name in this order, from the first on, or contain it."""
     joined = "".join(char for char in name if char.isalpha())
@@ -69,8 +116,14 @@ def _abbreviates(letters: str, name: str) -> bool:
     return all(letter in rest for letter in letters)
 
 
+def content(concept_words: str) -> Key:
+    """The words of a concept's name that say what it is: "heart hands" of "heart hands pose"."""
+    passed = vocabulary.grammar_words("function") | GENERIC
+    return tuple(word for word in key_of(concept_words) if word not in passed)
+
+
 def _own_words(concept_words: str) -> list[str]:
-    """The telling words of a concept that is not in the lists."""
-    passed = vocabulary.grammar_words("function") | {"pose", "effect", "style", "position", "mood"}
+    """The telling words of a concept that is not in the lists: all together, or the rare ones."""
     known = {word for key in vocabulary.index() for word in key}
-    return [word for word in key_of(concept_words) if word not in passed | known]
+    words = content(concept_words)
+    return [" ".join(words), *(word for word in words if word not in known)]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from loraloom.captions import rules, trigger, vocabulary
+from loraloom.captions import trigger, vocabulary
+from loraloom.captions.draft import Draft, complete
 from loraloom.captions.lint import Captioned, settled, synonyms, vague_words
-from loraloom.captions.measure import Check, amount, leaks_of, missing_categories
+from loraloom.captions.measure import Check, leaks_of
 from loraloom.captions.mixed import mixed_forms, rename_form
 from loraloom.captions.reading import Match, Reading, read
 from loraloom.captions.removal import remove, remove_spans, tidy
-from loraloom.captions.shorten import shorten
+from loraloom.captions.shorten import fit, shorten
+from loraloom.captions.tokens import Counter
 from loraloom.kinds import Kind
 
 _ROUNDS = 6
@@ -46,35 +48,36 @@ def _with_one_form(each: Fixed, forms: Sequence[str], chosen: str) -> Fixed:
     return replace(each, after=text, changes=(*each.changes, *said))
 
 
-@dataclass
-class _Draft:
-    text: str
-    changes: list[str] = field(default_factory=list)
-    assumed: list[str] = field(default_factory=list)
-
-    def turn(self, text: str, change: str) -> None:
-        if text != self.text:
-            self.text = text
-            self.changes.append(change)
-
-
 def fix(
     captions: Sequence[Captioned],
     check: Check,
     assume: Mapping[str, str] | None = None,
     *,
     may_assume: bool = True,
+    counter: Counter | None = None,
 ) -> list[Fixed]:
     """Mend each caption; `assume` (category -> term) goes before the neutral terms of rules.toml.
 
     With `may_assume` False nothing is added that the caption does not tell; a caption that is
-    incomplete then stays so.
+    incomplete then stays so. `counter`: of the base, whose limit of tokens is then kept.
     """
     check = settled(captions, check)
     fixed = [fix_caption(c, check, assume, may_assume=may_assume) for c in captions]
     for forms, chosen in mixed_forms([each.after for each in fixed]):
         fixed = [_with_one_form(each, forms, chosen) for each in fixed]
-    return fixed
+    if counter is None or counter.chunked:  # further chunks are read as well
+        return fixed
+    return [_fitted(each, check, counter) for each in fixed]
+
+
+def _fitted(each: Fixed, check: Check, counter: Counter) -> Fixed:
+    """The caption cut to what the base reads of it."""
+    text = fit(each.after, check, counter)
+    if text == each.after:
+        return each
+    done = f"dropped what is past {counter.limit} tokens"
+    assumed = tuple(term for term in each.assumed if term in text)
+    return replace(each, after=text, changes=(*each.changes, done), assumed=assumed)
 
 
 def fix_caption(
@@ -86,13 +89,13 @@ def fix_caption(
 ) -> Fixed:
     """Mend one caption; `check` as `settled` gives it."""
     before = captioned.caption
-    draft = _Draft((before or "").strip())
+    draft = Draft((before or "").strip())
     if draft.text or may_assume:
         for _ in range(_ROUNDS):
             text = draft.text
             _mend(draft, check)
             if may_assume:
-                _complete(draft, check, assume or {})
+                complete(draft, check, assume or {})
             if draft.text == text:
                 break
     after = before if before is not None and before.strip() == draft.text else draft.text
@@ -102,7 +105,7 @@ def fix_caption(
     )  # fmt: skip
 
 
-def _mend(draft: _Draft, check: Check) -> None:
+def _mend(draft: Draft, check: Check) -> None:
     """Everything for which the text alone suffices."""
     _write_trigger(draft, check)
     _remove_leaks(draft, check)
@@ -111,7 +114,7 @@ def _mend(draft: _Draft, check: Check) -> None:
     _put_trigger_first(draft, check)
 
 
-def _write_trigger(draft: _Draft, check: Check) -> None:
+def _write_trigger(draft: Draft, check: Check) -> None:
     reading = read(draft.text, check.trigger)
     span = trigger.variant(reading, check.trigger) if check.trigger else None
     if span:
@@ -119,7 +122,7 @@ def _write_trigger(draft: _Draft, check: Check) -> None:
         draft.turn(text, f"wrote the trigger as '{check.trigger}'")
 
 
-def _remove_leaks(draft: _Draft, check: Check) -> None:
+def _remove_leaks(draft: Draft, check: Check) -> None:
     leaks = leaks_of(read(draft.text, check.trigger), check)
     if leaks:
         told = ", ".join(f"'{leak.text}'" for leak in leaks)
@@ -127,9 +130,9 @@ def _remove_leaks(draft: _Draft, check: Check) -> None:
         draft.turn(remove(draft.text, leaks, check.trigger, people=people), f"removed {told}")
 
 
-def _standardise(draft: _Draft, check: Check) -> None:
+def _standardise(draft: Draft, check: Check) -> None:
     reading = read(draft.text, check.trigger)
-    for match, standard in reversed(list(synonyms(reading))):
+    for match, standard in reversed(list(synonyms(reading, check.kind))):
         _replace(draft, reading, match, standard)
     reading = read(draft.text, check.trigger)
     for match, instead in reversed(list(vague_words(reading))):
@@ -145,19 +148,19 @@ def _standardise(draft: _Draft, check: Check) -> None:
             draft.assumed.append(instead)
 
 
-def _replace(draft: _Draft, reading: Reading, match: Match, term: str) -> None:
+def _replace(draft: Draft, reading: Reading, match: Match, term: str) -> None:
     start, end = _words_of(reading, match)
     said = draft.text[start:end]
     text = draft.text[:start] + term + draft.text[end:]
     draft.turn(_without_repeats(text), f"'{said}' -> '{term}'")
 
 
-def _shorten(draft: _Draft, check: Check) -> None:
+def _shorten(draft: Draft, check: Check) -> None:
     text, done = shorten(draft.text, check)
     draft.turn(text, ", ".join(done))
 
 
-def _put_trigger_first(draft: _Draft, check: Check) -> None:
+def _put_trigger_first(draft: Draft, check: Check) -> None:
     """The trigger where no caption may lack it: at the beginning."""
     if not check.trigger:
         return
@@ -165,6 +168,11 @@ def _put_trigger_first(draft: _Draft, check: Check) -> None:
     if trigger.is_first(reading) or (reading.trigger_at is not None and check.style == "sentences"):
         return
     text = draft.text
+    named = trigger.named_by_class(reading, check.trigger)
+    if named:  # "a woman laughing" -> "ohwx woman laughing"
+        text = check.trigger + text[named:]
+        draft.turn(text, f"put '{check.trigger}' first")
+        return
     if reading.trigger_at is not None:
         text = re.sub(re.escape(check.trigger), "", text, count=1, flags=re.IGNORECASE)
     text = tidy(text, people=check.kind is Kind.CHARACTER)
@@ -173,59 +181,6 @@ def _put_trigger_first(draft: _Draft, check: Check) -> None:
         f"{check.trigger}{separator}{text}" if text else check.trigger,
         f"put '{check.trigger}' first",
     )
-
-
-def _complete(draft: _Draft, check: Check, assume: Mapping[str, str]) -> None:
-    """Add what is missing from what the user or rules.toml says, in the order of captions."""
-    reading = read(draft.text, check.trigger)
-    chinese = reading.language == "zh-TW" or (not reading.matches and _is_chinese(check.trigger))
-    language = "zh-TW" if chinese else "en"
-    terms = {**rules.assumptions(language), **assume}
-    for category in missing_categories(reading, check):
-        if category in terms:
-            _add(draft, category, terms[category], check, language)
-    kind = rules.of(check.kind)
-    for category in rules.fill_order(check.kind):
-        reading = read(draft.text, check.trigger)
-        words, phrases = amount(reading, check.kind)
-        if phrases >= kind.least_phrases and words >= kind.least_words:
-            return
-        if not reading.says(category):
-            _add(draft, category, terms[category], check, language)
-
-
-def _add(draft: _Draft, category: str, term: str, check: Check, language: str) -> None:
-    reading = read(draft.text, check.trigger)
-    separator = vocabulary.grammar(language).separator
-    at = _place_for(reading, category)
-    head, tail = draft.text[:at].rstrip(" ,，"), draft.text[at:].lstrip(" ,，")
-    stop = ""
-    if not tail and head.endswith((".", "。")):
-        head, stop = head.rstrip(".。 "), head[-1]
-    text = separator.join(part for part in (head, term, tail) if part) + stop
-    draft.assumed.append(term)
-    draft.turn(text, f"assumed '{term}'")
-
-
-def _place_for(reading: Reading, category: str) -> int:
-    """Where the first phrase begins that says something of a later category."""
-    order = [*rules.category_order()]
-    rank = order.index("simple_background" if category == "background" else category)
-    for number, phrase in enumerate(reading.phrases):
-        ranks = [
-            order.index(term.category)
-            for match in reading.matches
-            if match.phrase == number
-            for term in match.terms
-            if term.category in order
-        ]
-        if number and ranks and min(ranks) > rank and not reading.is_sentence(phrase):
-            return (
-                phrase.words[0].start
-                if reading.text[phrase.words[0].start - 1] != "("
-                else (len(reading.text))
-            )
-    return len(reading.text)
 
 
 def _says_besides(reading: Reading, category: str, match: Match) -> bool:
@@ -252,7 +207,3 @@ def _words_of(reading: Reading, match: Match) -> tuple[int, int]:
 def _without_repeats(text: str) -> str:
     """A standard term that now stands twice in a row is said once."""
     return re.sub(r"(?<![^,，])(\s*)([^,，]+)[,，]\s*\2(?=\s*[,，]|\s*$)", r"\1\2", text)
-
-
-def _is_chinese(text: str) -> bool:
-    return bool(re.search(r"[\u3400-\u9fff]", text))

@@ -8,8 +8,9 @@ from functools import cache
 
 from loraloom.captions import concept, rules, vocabulary
 from loraloom.captions.reading import TRIGGER, Reading, has_key, longest_at
-from loraloom.captions.spans import Span, longest_from, siblings_of, spans_of
+from loraloom.captions.spans import Span, heads_of, longest_from, siblings_of, spans_of
 from loraloom.captions.vocabulary import Key
+from loraloom.captions.words import forms
 from loraloom.kinds import Kind
 
 _LONGEST = 7
@@ -50,6 +51,7 @@ def find(
         if kind is Kind.SCENE:
             spans = [span for span in spans if not _names_subject(span, words)]
         merged = _merged(spans)
+        merged = [_with_its_place(span, words, heads_of(excluded)) for span in merged]
         if kind in (Kind.CHARACTER, Kind.SCENE):
             merged = [_with_adjective(_with_trail(span, words), words) for span in merged]
         if merged and not merged[0].modifier and merged[0].first == 0 and number:
@@ -64,8 +66,24 @@ def concept_spans(words: tuple[str, ...], concept_words: str, trigger: str) -> I
     for first in range(len(words)):
         for last in range(min(first + _LONGEST, len(words)), first, -1):
             if has_key(words[first:last], phrases):
-                yield Span(first, last, "concept")
+                while last < len(words) and words[last] in concept.GENERIC:
+                    last += 1
+                start = first
+                if first and all(word in concept.lead_words() for word in words[:first]):
+                    start = 0  # "two layered images"
+                yield Span(start, last, "concept")
                 break
+    own = concept.content(concept_words)
+    stems = [forms(word, verb=True) for word in words]
+    places = [
+        [at for at, stem in enumerate(stems) if stem == forms(name, verb=True)] for name in own
+    ]
+    if len(own) > 1 and all(places):
+        told = [at for found in places for at in found]
+        first = min(told)
+        while first and (words[first - 1] in _articles() or words[first - 1].endswith("ing")):
+            first -= 1  # "making a heart"
+        yield Span(first, max(told) + 1, "concept")
     if effect and len(words) > 1 and has_key(words[-1:], concept.effect_heads()):
         yield Span(0 if words[0] != TRIGGER else 1, len(words), "concept")
 
@@ -86,6 +104,28 @@ def _with_trail(span: Span, words: tuple[str, ...]) -> Span:
         while last < len(words) and words[last] not in _clause_ends():
             last += 1
     return replace(span, last=last)
+
+
+def _with_its_place(span: Span, words: tuple[str, ...], heads: frozenset[Key]) -> Span:
+    """With the part that it is on: "a mole under her left eye", "a logo on the tongue"."""
+    last = span.last
+    if span.modifier or words[last : last + 1] == () or words[last] not in _placing():
+        return span
+    end = last + 1
+    while end < len(words) and words[end] in _sides():
+        end += 1
+    part = longest_from(words, end, heads)
+    return replace(span, last=end + len(part)) if part and end > last + 1 else span
+
+
+@cache
+def _placing() -> frozenset[str]:
+    return vocabulary.grammar_words("placing")
+
+
+@cache
+def _sides() -> frozenset[str]:
+    return _articles() | vocabulary.grammar_words("sides")
 
 
 @cache
@@ -125,7 +165,9 @@ def _protected(span: Span, reading: Reading, phrase: int, kind: Kind) -> bool:
         if match.phrase != phrase or any(match.says(name) for name in _weak(kind)):
             continue
         overlaps = match.reach < span.last and match.last > span.first
-        if overlaps and match.length > span.last - span.first:
+        # What describes a concept's word does not make another thing of it.
+        length = match.last - match.first if kind is Kind.CONCEPT else match.length
+        if overlaps and length > span.last - span.first:
             return True
     return False
 

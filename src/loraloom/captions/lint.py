@@ -49,7 +49,7 @@ def lint_caption(
     return [
         *_trigger_findings(reading, item, check),
         *_leak_findings(reading, item, check),
-        *_vocabulary_findings(reading, item),
+        *_vocabulary_findings(reading, item, check.kind),
         *_completeness_findings(reading, item, check),
         *_length_findings(reading, item, check),
         *_token_findings(reading, item, counter),
@@ -64,11 +64,12 @@ def settled(captions: Sequence[Captioned], check: Check) -> Check:
     return replace(check, hairstyles="several" if several else "one")
 
 
-def synonyms(reading: Reading) -> Iterator[tuple[Match, str]]:
+def synonyms(reading: Reading, kind: Kind) -> Iterator[tuple[Match, str]]:
     """Terms that are not the standard ones and can be replaced where they stand."""
+    roles = {"other", "near"} if rules.of(kind).strict else {"other"}
     for match in reading.matches:
         term = match.terms[0]
-        if all(term.role == "other" for term in match.terms) and _replaceable(reading, match):
+        if all(term.role in roles for term in match.terms) and _replaceable(reading, match):
             yield match, term.standard
 
 
@@ -99,8 +100,8 @@ def _leak_findings(reading: Reading, item: str, check: Check) -> Iterator[Findin
         yield say.leak(item, code, leak.text, leak.title)
 
 
-def _vocabulary_findings(reading: Reading, item: str) -> Iterator[Finding]:
-    for match, standard in synonyms(reading):
+def _vocabulary_findings(reading: Reading, item: str, kind: Kind) -> Iterator[Finding]:
+    for match, standard in synonyms(reading, kind):
         said = reading.source(match.phrase, match.first, match.last)
         yield say.synonym(item, said, standard)
     for match, instead in vague_words(reading):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from loraloom.captions import leaks, rules, vocabulary
+from loraloom.captions import leaks, rules, unknown, vocabulary
 from loraloom.captions.reading import TRIGGER, Reading, uncovered
 from loraloom.captions.rules import Style
 from loraloom.captions.stats import hairstyles
@@ -50,7 +50,8 @@ def missing_categories(reading: Reading, check: Check) -> list[str]:
     says_hair = check.hairstyles != "several" or hairstyles(reading)
     if check.kind is Kind.CHARACTER and not says_hair and not hidden["hair"] & reading.standards:
         found.append("hair")
-    return found
+    told = unknown.may_be(reading, found, leaks_of(reading, check)) if found else set()
+    return [category for category in found if category not in told]
 
 
 def amount(reading: Reading, kind: Kind) -> tuple[int, int]:

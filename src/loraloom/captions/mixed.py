@@ -36,8 +36,11 @@ def _groups(counts: Counter[str]) -> list[list[str]]:
     by_key: dict[object, list[str]] = {}
     for tag in counts:
         key = vocabulary.key_of(tag)
-        if key in vocabulary.index():
-            by_key.setdefault(key, []).append(tag)
+        terms = vocabulary.index().get(key, ())
+        if terms:
+            # One term, or two forms of one: "natural light" is "natural lighting".
+            same = terms[0].role in ("standard", "same")
+            by_key.setdefault(terms[0].standard if same else key, []).append(tag)
     named = [[term for term in group if term in counts] for group in rules.same_terms()]
     return [group for group in [*by_key.values(), *named] if len(group) > 1]
 

@@ -168,6 +168,7 @@ def _matches(words: tuple[Word, ...], phrase: int) -> list[Match]:
         for last in range(first + 1, min(first + _LONGEST, len(texts)) + 1)
         if (terms := _lookup(texts[first:last]))
     ]
+    candidates += _by_last_character(texts, phrase)
     taken: list[Match] = []
     for match in sorted(candidates, key=lambda m: (-m.length, -(m.last - m.first), m.first)):
         if all(match.last <= other.first or match.first >= other.last for other in taken):
@@ -185,6 +186,19 @@ def _lookup(key: Key) -> tuple[Term, ...]:
         return index[singular]
     stem = tuple(forms(word, verb=True) for word in key)
     return _verb_index().get(stem) or (_by_ending(key[0]) if len(key) == 1 else ())
+
+
+def _by_last_character(texts: tuple[str, ...], phrase: int) -> list[Match]:
+    """A Chinese phrase tells a place or a garment by its last character."""
+    if len(texts) < 2 or not is_chinese(texts[-2] + texts[-1]):
+        return []
+    end = len(texts)
+    terms = tuple(
+        Term(category.name, texts[-1], "also")
+        for category in vocabulary.categories("zh-TW").values()
+        if texts[-1] in category.endings
+    )
+    return [Match(terms, phrase, end - 1, end, end - 1)] if terms else []
 
 
 @cache

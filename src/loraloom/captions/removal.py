@@ -55,6 +55,7 @@ def tidy(text: str, trigger: str = "", *, people: bool = False) -> str:
         words = tuple(word.text for word in phrase.words)
         if TRIGGER not in words and not uncovered(words, empty):
             text = text[: phrase.words[0].start] + text[phrase.words[-1].end :]
+    text = re.sub(r"(^|[，。、])\s*的", r"\1", text)
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,，、.。;；)])", r"\1", text)
     text = re.sub(r"([,，、;；])(?:\s*[,，、;；])+", r"\1", text)

@@ -27,6 +27,8 @@ class KindRules:
     required_video: tuple[str, ...]
     least_phrases: int
     least_words: int
+    strict: bool
+    """A near synonym is told in a single caption; otherwise only what a set mixes."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from loraloom.captions import rules, vocabulary
 from loraloom.captions.measure import Check, filler_words, too_long
 from loraloom.captions.reading import Match, Reading, read
 from loraloom.captions.removal import remove_spans, tidy
+from loraloom.captions.tokens import Counter
 from loraloom.captions.vocabulary import key_of
 from loraloom.kinds import Kind
 
@@ -27,6 +28,31 @@ def shorten(text: str, check: Check) -> tuple[str, list[str]]:
         done.append("dropped embellishing words")
     shorter = _within(text, check)
     return shorter, done if shorter == text else [*done, "cut the end"]
+
+
+def fit(text: str, check: Check, counter: Counter) -> str:
+    """`text` cut to the tokens that the base reads: first what is not asked for, from the end."""
+    required = set(rules.of(check.kind).required)
+    for spared in (required, set[str]()):
+        for number in reversed(range(1, len(read(text, check.trigger).phrases))):
+            if counter.count(text).cut_at is None:
+                return text
+            reading = read(text, check.trigger)
+            if not _tells(reading, number, spared):
+                phrase = reading.phrases[number]
+                text = tidy(text[: phrase.start] + text[phrase.end :], check.trigger)
+    while (at := counter.count(text).cut_at) is not None and " " in text[:at].strip():
+        text = tidy(text[:at].rsplit(" ", 1)[0], check.trigger)
+    return text
+
+
+def _tells(reading: Reading, number: int, categories: set[str]) -> bool:
+    """Whether a phrase says one of the categories."""
+    own = (match.terms for match in reading.matches if match.phrase == number)
+    said = {term.category for terms in own for term in terms}
+    if said & {"simple_background", "place"}:
+        said.add("background")
+    return bool(said & categories)
 
 
 def _within(text: str, check: Check) -> str:

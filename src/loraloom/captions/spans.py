@@ -102,9 +102,15 @@ def _says_nothing_else(words: tuple[str, ...], feature: Feature, siblings: froze
     passed = vocabulary.grammar_words("function") | {TRIGGER}
     if feature.person:
         passed |= vocabulary.grammar_words("people")
+    said = tuple(word for word in words if word != TRIGGER)
     rest = tuple(word for word in words if word not in passed)
     if not rest or not feature.alone:
         return False
+    return any(_only(part, feature, siblings) for part in dict.fromkeys((said, rest)))
+
+
+def _only(rest: tuple[str, ...], feature: Feature, siblings: frozenset[Key]) -> bool:
+    """Whether the words are the feature's and those that may stand beside them."""
     end, own = len(rest), False
     while end:
         count = longest_at(rest, end, feature.alone)
@@ -206,6 +212,12 @@ def _features(names: tuple[str, ...]) -> tuple[Feature, ...]:
     return tuple(
         vocabulary.features(language)[name] for language in vocabulary.LANGUAGES for name in names
     )
+
+
+@cache
+def heads_of(names: tuple[str, ...]) -> frozenset[Key]:
+    """What the features of these names are said of: "eye", "handle"."""
+    return frozenset[Key]().union(*(feature.heads for feature in _features(names)))
 
 
 @cache

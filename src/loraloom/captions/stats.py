@@ -92,10 +92,12 @@ def hairstyles(reading: Reading) -> set[str]:
 
 
 def _outfit(reading: Reading) -> str:
+    told = [m for m in reading.matches if m.says("clothing")]
     words = (
         " ".join(word.text for word in reading.phrases[m.phrase].words[m.reach : m.last])
-        for m in reading.matches
-        if m.says("clothing")
+        for m in told
+        # "denim" of "denim jacket" is no garment of its own
+        if not any(m.phrase == n.phrase and n.reach <= m.first < n.first for n in told)
     )
     return " + ".join(sorted(words))
 

@@ -32,6 +32,19 @@ def variant(reading: Reading, trigger: str) -> tuple[int, int] | None:
     return _misspelt(words, wanted)
 
 
+def named_by_class(reading: Reading, trigger: str) -> int:
+    """Where a caption without the trigger stops naming its class word first ("a woman"); else 0."""
+    if reading.trigger_at is not None or not reading.phrases or not rare_part(trigger):
+        return 0
+    parts = [part for part in trigger.split() if not rare_part(part)]
+    classes = [word.text for part in parts for word in split_words(part, vocabulary.spelling())]
+    words = list(reading.phrases[0].words)
+    while words and words[0].text in vocabulary.grammar_words("articles"):
+        words.pop(0)
+    named = [word.text for word in words[: len(classes)]]
+    return words[len(classes) - 1].end if classes and named == classes else 0
+
+
 def is_first(reading: Reading) -> bool:
     """Whether the trigger stands in the first phrase."""
     if reading.trigger_at is None or not reading.phrases:
@@ -111,7 +124,10 @@ def _misspelt(words: tuple[Word, ...], wanted: list[str]) -> tuple[int, int] | N
                 following = words[number + 1] if number + 1 < len(words) else None
                 people = vocabulary.grammar_words("people")
                 takes = following is not None and following.text in people | set(wanted)
-                return word.start, (following.end if takes and following else word.end)
+                # "woman ohwx": the words of the trigger in another order.
+                turned = number and not takes and words[number - 1].text in wanted
+                start = words[number - 1].start if turned else word.start
+                return start, (following.end if takes and following else word.end)
     return None
 
 

@@ -13,7 +13,9 @@ from loraloom.captions.words import split_words
 
 LANGUAGES = ("en", "zh-TW")
 Key = tuple[str, ...]
-Role = Literal["standard", "other", "also", "vague"]
+Role = Literal["standard", "other", "near", "same", "also", "vague"]
+"""The standard term; what is replaced; what is replaced where a kind is strict; what a set does not
+mix with the standard term; what tells the category too; what tells too little."""
 VERBS = frozenset({"expression", "eye_direction", "action", "pose", "interaction"})
 """Categories whose terms are verbs, so that "smiles" is "smiling"."""
 
@@ -41,6 +43,9 @@ class Category:
     also: tuple[str, ...]
     english: Mapping[str, str]
     """Standard term -> the English standard term."""
+    synonyms: Role
+    """What the other ways to say a term are, unless `roles` names them."""
+    roles: Mapping[str, Role]
     endings: tuple[str, ...]
     """A word that ends so tells the category too."""
 
@@ -212,7 +217,7 @@ def _said(category: Category) -> Iterable[tuple[str, Term]]:
         if not vague:
             yield standard, Term(category.name, standard, "standard")
         for other in others:
-            role: Role = "vague" if vague else "other"
+            role: Role = "vague" if vague else category.roles.get(other, category.synonyms)
             if not vague and _bare(other) == _bare(standard):
                 role = "also"  # "reading a book" is "reading book"
             yield other, Term(category.name, standard, role)
@@ -239,6 +244,8 @@ def _category(name: str, table: Mapping[str, Any]) -> Category:
         terms,
         tuple(table.get("also", ())),
         english,
+        table.get("synonyms", "other"),
+        {word: role for role in ("other", "near", "same") for word in table.get(role, ())},
         tuple(table.get("endings", ())),
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from loraloom.cli import adapter, bases, caption, dataset, demo, generate, train
+from loraloom.cli.output import printable
 from loraloom.errors import LoraloomError
 
 # The libraries' own bars and advice would be mixed into ours; a setting of the user's wins.
@@ -45,5 +46,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="loraloom")
     except LoraloomError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from loraloom.cli import caption_auto
 from loraloom.cli.caption_view import show_diff, show_findings, show_fixes, show_stats, tell
 from loraloom.cli.output import messages, print_json
 from loraloom.errors import CaptionEditInvalid
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from loraloom.captions.lint import Check
     from loraloom.captions.tokens import Counter
 
-app = typer.Typer(
-    help="Check, mend, edit, count and convert the captions of a folder.", no_args_is_help=True
-)
+app = typer.Typer(help="Make, check, mend, edit, count and convert captions.", no_args_is_help=True)
+app.command()(caption_auto.auto)
 KindName = Literal["character", "style", "object", "concept", "scene"]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures with captions beside")]
 KindOption = Annotated[KindName, typer.Option("--kind", "-k", help="what the adapter learns")]
@@ -95,16 +95,17 @@ def fix(
     from loraloom.captions import fix as fixes
     from loraloom.captions import folder as captions
 
-    check = _check(kind, trigger, concept, base, hairstyles)
+    check, counter = _check(kind, trigger, concept, base, hairstyles), _counter(base)
     files = captions.read_captions(folder)
     fixed = fixes.fix(
         [file.captioned for file in files],
         check,
         _pairs([pair for pair in assume or [] if pair != "none"], "--assume"),
         may_assume="none" not in (assume or []),
+        counter=counter,
     )
     after = {f.item: f.after for f in fixed if f.changed}
-    left = lint.lint([lint.Captioned(f.item, f.after) for f in fixed], check)
+    left = lint.lint([lint.Captioned(f.item, f.after) for f in fixed], check, counter)
     if not dry_run:
         edit.save(folder, files, after, "fix")
     if json:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from loraloom.cli.output import messages
+from loraloom.cli.output import messages, printable
 
 if TYPE_CHECKING:
     from loraloom.captions.fix import Fixed
@@ -22,8 +22,9 @@ def show_findings(found: Sequence[Finding], captions: int, after: str = "") -> N
     if found:
         table = Table("", "caption", "code", "what", "fix", box=None, header_style="bold")
         for finding in found:
-            table.add_row(finding.severity.value, Text(finding.item or "the set"), finding.code,
-                          Text(finding.message), Text(finding.fix))  # fmt: skip
+            item, message, fix = map(printable, (finding.item, finding.message, finding.fix))
+            where = Text(item or "the set")
+            table.add_row(finding.severity.value, where, finding.code, Text(message), Text(fix))
         Console().print(table)
     words = f"{len(found)} findings" if found else "nothing to mend"
     messages.print(" ".join(filter(None, (f"{captions} captions, {words}", after))))
@@ -45,7 +46,7 @@ def show_diff(item: str, before: str, after: str) -> None:
     lines = difflib.unified_diff([before], [after], item, item, lineterm="", n=0)
     for line in lines:
         if not line.startswith("@@"):
-            print(line)
+            print(printable(line))
 
 
 def tell(count: int, *, dry_run: bool) -> None:

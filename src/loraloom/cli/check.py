@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraloom.cli.output import messages, print_json
+from loraloom.cli.output import print_json, printable
 from loraloom.kinds import Kind
 
 if TYPE_CHECKING:
-    from loraloom.dataset.readiness.check import Progress, Readiness
+    from loraloom.dataset.readiness.check import Readiness
+    from loraloom.findings import Finding
 
 SHOWN = 8
 """Pictures named for each kind of finding; --json and --html have all."""
@@ -43,10 +42,11 @@ def check(
     loraloom dataset check my-pictures --kind character --base starter --trigger "ohwx woman"
     loraloom dataset check my-pictures --kind style --base sd15 --html report.html
     """
+    from loraloom.cli.bars import staged
     from loraloom.dataset.readiness.check import check as check_folder
     from loraloom.findings import as_json, blocks_training
 
-    with _bars(quiet=json) as progress:
+    with staged(quiet=json) as progress:
         found = check_folder(folder, kind, base, trigger, progress=progress)
         if html:
             from loraloom.dataset.readiness.page import write_page
@@ -65,18 +65,24 @@ def _show(found: Readiness, html: Path | None) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    def fix(finding: Finding) -> str:
+        return f" [dim]→ {escape(printable(finding.fix))}[/]"
+
     console = Console(highlight=False)
     codes = dict.fromkeys(finding.code for finding in found.findings)
     for code in codes:
         members = [finding for finding in found.findings if finding.code == code]
         colour = COLOURS[members[0].severity]
+        one_fix = len({finding.fix for finding in members}) == 1
         console.print(f"[{colour} bold]{code}[/] [dim]{len(members)}[/]")
         for finding in members[:SHOWN]:
-            where = f"[bold]{escape(finding.item)}[/]: " if finding.item else ""
-            console.print(f"  {where}{escape(finding.message)}")
+            where = f"[bold]{escape(printable(finding.item))}[/]: " if finding.item else ""
+            end = "" if one_fix else fix(finding)
+            console.print(f"  {where}{escape(printable(finding.message))}{end}")
         if len(members) > SHOWN:
             console.print(f"  [dim]… and {len(members) - SHOWN} more[/]")
-        console.print(f"  [dim]→ {escape(members[0].fix)}[/]")
+        if one_fix:
+            console.print(f" {fix(members[0])}")
     for part in found.coverage:
         console.print(f"  {part.name:<24} {part.count:>4}  of {part.least} to {part.most}")
     counts = Counter(finding.severity.value for finding in found.findings)
@@ -85,30 +91,3 @@ def _show(found: Readiness, html: Path | None) -> None:
         f"{len(found.pictures)} pictures for {escape(found.native.title)}: {told}; nothing wrong "
         f"with {found.spotless}." + (f" Look at {escape(str(html))}" if html else "")
     )
-
-
-@contextmanager
-def _bars(*, quiet: bool) -> Iterator[Progress]:
-    """A bar for each stage, on standard error."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=messages, disable=quiet, transient=True
-    ) as bars:
-        stages: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total)
-            bars.update(stages[stage], completed=done, total=total)
-
-        told: Callable[[str, int, int], None] = show
-        yield told

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloom.cli import check
+from loraloom.cli import check, crop, prepare, regularize
 from loraloom.cli.output import messages, print_json
 
 if TYPE_CHECKING:
     from loraloom.dataset.stored import StoredDataset
 
 app = typer.Typer(
-    help="Import, keep and export sets of pictures with captions.", no_args_is_help=True
+    help="Import, prepare, keep and export sets of pictures and clips.", no_args_is_help=True
 )
 app.command()(check.check)
+app.command()(prepare.prepare)
+app.command()(crop.crop)
+app.command()(regularize.regularize)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="a stored dataset")]
 Json = Annotated[bool, typer.Option("--json", help="one line of JSON")]
 Snapshot = Annotated[str, typer.Argument(metavar="HASH", help="how a snapshot's hash begins")]
@@ -38,18 +41,22 @@ def import_(
     uncaptioned: Annotated[
         Uncaptioned, typer.Option(help="pictures without caption: keep, trigger only, skip, refuse")
     ] = "keep",
+    clips: Annotated[
+        bool, typer.Option("--clips", help="GIFs are clips too (else: their first picture)")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only look; store nothing")] = False,
     json: Json = False,
 ) -> None:
-    """Bring pictures and captions into a dataset; what it has already is not added twice.
+    """Bring pictures, clips and captions into a dataset; what it has is not added twice.
 
     Layouts are recognised: captions in .txt or .caption files, metadata.jsonl or .csv, kohya's
-    folders and dataset TOML, ai-toolkit's job YAML.
+    folders and dataset TOML, ai-toolkit's job YAML; masks in a folder "masks" or -masklabel.png.
 
     \b
     loraloom dataset import cups.zip
     loraloom dataset import my-pictures --name cups --uncaptioned skip
     loraloom dataset import a.png a.txt b.heic --name cups --skip-broken --dry-run
+    loraloom dataset import my-clips --clips
     """
     from loraloom.cli.dataset_view import counting, show_intake
     from loraloom.dataset import intake
@@ -62,9 +69,14 @@ def import_(
     with (
         stored.changing(),
         Checkers() as check,
-        counting("pictures", quiet=json) as progress,
+        counting("files", quiet=json) as progress,
         intake.examine(
-            stored, listing, uncaptioned=uncaptioned, check=check, progress=progress
+            stored,
+            listing,
+            uncaptioned=uncaptioned,
+            check=check,
+            progress=progress,
+            moving_gifs=clips,
         ) as found,
     ):
         show_intake(stored.name, found, json=json, stored=not dry_run, skip_broken=skip_broken)

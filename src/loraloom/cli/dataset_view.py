@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloom.cli.output import messages, print_json
-from loraloom.dataset.intake import Intake
-from loraloom.dataset.snapshot import Contents, Difference
+from loraloom.dataset.snapshot import Contents, Difference, Picture
+from loraloom.dataset.staging import Intake
 from loraloom.dataset.stored import StoredDataset
 from loraloom.findings import Finding, Severity
 
@@ -51,10 +51,19 @@ def show_intake(name: str, found: Intake, *, json: bool, stored: bool, skip_brok
     _show_findings(found.findings)
     concepts = ", ".join(concept.name for concept in found.concepts) or "–"
     messages.print(
-        f"{name}: {len(found.pictures)} new pictures, {found.known} already there, {found.junk} "
-        f"system files ignored; layout {found.layout or '–'}; concepts {concepts}",
+        f"{name}: {counted(found.pictures)} new, {found.known} already there, {found.junk} system "
+        f"files ignored; layout {found.layout or '–'}; concepts {concepts}",
         markup=False,
     )
+
+
+def counted(pictures: Sequence[Picture]) -> str:
+    """How many pictures, clips and masks."""
+    clips = sum(picture.is_clip for picture in pictures)
+    masked = sum(bool(picture.mask) for picture in pictures)
+    parts = [f"{len(pictures) - clips} pictures"] if len(pictures) > clips or not clips else []
+    parts += [f"{clips} clips"] * bool(clips)
+    return " and ".join(parts) + f" ({masked} with mask)" * bool(masked)
 
 
 def overview(stored: StoredDataset) -> dict[str, object]:
@@ -86,10 +95,11 @@ def show_dataset(stored: StoredDataset, *, json: bool) -> None:
         return
     table(["name", "trigger", "repeats", "pictures"], _concept_rows(contents))
     rows: list[dict[str, object]] = [
-        {"picture": p.sha256[:12], "name": p.name, "concept": p.concept, "caption": p.caption}
+        {"picture": p.sha256[:12], "name": p.name, "what": _describe(p), "concept": p.concept,
+         "caption": p.caption}
         for p in contents.pictures
-    ]
-    table(["picture", "name", "concept", "caption"], rows)
+    ]  # fmt: skip
+    table(["picture", "name", "what", "concept", "caption"], rows)
     taken: list[dict[str, object]] = [
         {"snapshot": s.hash[:12], "pictures": s.pictures, "note": s.note} for s in snapshots
     ]
@@ -108,6 +118,9 @@ def show_difference(difference: Difference, *, json: bool) -> None:
         rows.append({"": "~", "name": new.name, "was → is": f"{old.caption} → {new.caption}"})
     for old, new in difference.moved:
         rows.append({"": ">", "name": new.name, "was → is": f"{old.concept} → {new.concept}"})
+    for old, new in difference.reframed:
+        frames = " → ".join(_frame(picture) for picture in (old, new))
+        rows.append({"": "%", "name": new.name, "was → is": frames})
     for was, becomes in difference.concepts:
         name = next(concept.name for concept in (was, becomes) if concept)
         words = [f"{c.trigger or '–'}, {c.repeats} ×" if c else "–" for c in (was, becomes)]
@@ -148,6 +161,20 @@ def _show_findings(findings: Sequence[Finding]) -> None:
     messages.print(grid)
     if len(findings) > SHOWN_ROWS:
         messages.print(f"… and {len(findings) - SHOWN_ROWS} more; --json lists all")
+
+
+def _describe(picture: Picture) -> str:
+    """Size, length, and whether it has a mask or a crop."""
+    words = [f"{picture.width_px} × {picture.height_px}"]
+    if picture.is_clip:
+        words.append(f"{picture.frames} frames, {picture.fps:g} fps")
+    words += ["mask"] * bool(picture.mask) + ["cropped"] * bool(picture.crop)
+    return ", ".join(words)
+
+
+def _frame(picture: Picture) -> str:
+    crop = f"crop {'x'.join(map(str, picture.crop))}" if picture.crop else "whole"
+    return f"{crop}, {f'mask {picture.mask[:12]}' if picture.mask else 'no mask'}"
 
 
 def _short(value: object) -> str:

@@ -8,6 +8,8 @@ import sys
 
 from rich.console import Console
 
+from loraloom.dataset.source import shown_name
+
 messages = Console(stderr=True, highlight=False)
 """Progress and hints; results go to standard output."""
 
@@ -15,6 +17,11 @@ messages = Console(stderr=True, highlight=False)
 def print_json(value: object) -> None:
     """One line of JSON on standard output; paths as text."""
     print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+
+
+def printable(text: str) -> str:
+    """`text` with a sign in place of what a terminal would obey: escapes, turned direction."""
+    return "\n".join(shown_name(line) for line in text.split("\n"))
 
 
 def command_line(*, without: str) -> str:

@@ -27,6 +27,8 @@ class Crop:
     left_px: int
     top_px: int
     bucket: Bucket
+    region: tuple[int, int, int, int] | None = None
+    """Left, top, width, height of the part of the picture that is used; the sizes are its."""
 
     @property
     def resized_px(self) -> tuple[int, int]:
@@ -74,6 +76,9 @@ def plan_crop(width_px: int, height_px: int, bucket: Bucket) -> Crop:
 
 def apply_crop(image: Image.Image, crop: Crop) -> Image.Image:
     """`image` scaled and cut to the size of `crop.bucket`."""
+    if crop.region:
+        left_px, top_px, width_px, height_px = crop.region
+        image = image.crop((left_px, top_px, left_px + width_px, top_px + height_px))
     assert image.size == (crop.original_width_px, crop.original_height_px)
     right_px = crop.left_px + crop.bucket.width_px
     bottom_px = crop.top_px + crop.bucket.height_px

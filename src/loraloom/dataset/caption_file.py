@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +13,22 @@ from loraloom.errors import CaptionUnreadable
 
 SUFFIXES = (".txt", ".caption")
 MAX_BYTES = 8192
+ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""What moves or colours a terminal (ECMA-48, control sequences)."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Caption:
-    """One line of NFC text without NUL, and what was changed to get it."""
+    """One line of NFC text without control characters, and what was changed to get it."""
 
     text: str
     notes: tuple[str, ...] = ()
 
 
 def read_caption(path: Path) -> str:
-    """The caption in `path` as one line of NFC text without NUL.
+    """The caption in `path` as one line of NFC text without control characters.
 
     Raises CaptionUnreadable when it is empty, longer than 8 kB or not text.
     """
@@ -57,6 +60,11 @@ def clean_caption(text: str, name: str) -> Caption:
     plain = text.replace("\0", "")
     if plain != text:
         notes.append("NUL characters were removed from the caption")
+    bare = ESCAPE.sub("", plain)
+    shown = "".join(char for char in bare if char.isspace() or unicodedata.category(char) != "Cc")
+    if shown != plain:  # a terminal would obey them
+        notes.append("control characters were removed from the caption")
+    plain = shown
     sound = plain.encode("utf-8", "replace").decode()
     if sound != plain:
         notes.append("characters that are no text (half of a surrogate pair) became ?")

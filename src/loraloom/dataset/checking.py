@@ -1,6 +1,6 @@
-"""Decode pictures in child processes, which have little memory and little time.
+"""Decode pictures, clips and masks in child processes, which have little memory and little time.
 
-A picture made to exhaust a decoder ends its child, is named, and the next child goes on. The child
+A file made to exhaust a decoder ends its child, is named, and the next child goes on. The child
 reads one path a line on its standard input and answers with one line of JSON.
 """
 
@@ -13,24 +13,36 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal, Protocol
 
-from loraloom.dataset import images
+from loraloom.dataset import images, masks
 from loraloom.dataset.images import Facts
 from loraloom.errors import ImageUnreadable
 
 CHILD_MEMORY_BYTES = 3 * 2**30
 CHILD_SECONDS = 60.0
+CLIP_SECONDS = 300.0
 MOST_CHILDREN = 8
 
-Check = Callable[[Path, str], Facts]
-"""Decodes the file at a path; the name is for messages. Raises ImageUnreadable."""
+Content = Literal["picture", "clip", "mask"]
 
 
-def check_here(path: Path, name: str) -> Facts:
+class Check(Protocol):
+    """Decodes the file at a path; the name is for messages. Raises ImageUnreadable."""
+
+    def __call__(self, path: Path, name: str, content: Content = "picture") -> Facts: ...
+
+
+def check_here(path: Path, name: str, content: Content = "picture") -> Facts:
     """Decode in this process."""
+    if content == "clip":
+        from loraloom.dataset import clips
+
+        return clips.inspect(path, name)
+    if content == "mask":
+        return masks.inspect(path, name)
     return images.inspect(path.read_bytes(), name)
 
 
@@ -52,12 +64,12 @@ class Checkers:
             if child is not None:
                 child.end()
 
-    def __call__(self, path: Path, name: str) -> Facts:
+    def __call__(self, path: Path, name: str, content: Content = "picture") -> Facts:
         """Decode the file at `path`. Raises ImageUnreadable."""
         child = self._idle.get()
         try:
             child = child if child is not None and child.alive else _Child()
-            return child.ask(path, name)
+            return child.ask(path, name, content)
         finally:
             self._idle.put(child)
 
@@ -76,12 +88,13 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, path: Path, name: str) -> Facts:
+    def ask(self, path: Path, name: str, content: Content) -> Facts:
         assert self._process.stdin is not None and self._process.stdout is not None
-        watch = threading.Timer(CHILD_SECONDS, self._process.kill)
+        seconds = CLIP_SECONDS if content == "clip" else CHILD_SECONDS
+        watch = threading.Timer(seconds, self._process.kill)
         watch.start()
         try:
-            question = json.dumps([str(path), name]) + "\n"
+            question = json.dumps([str(path), name, content]) + "\n"
             self._process.stdin.write(question.encode())
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
@@ -92,7 +105,7 @@ class _Child:
         if not answer.endswith(b"\n"):
             self.end()
             raise ImageUnreadable(
-                f"{name}: could not be decoded within {CHILD_SECONDS:.0f} s and "
+                f"{name}: could not be decoded within {seconds:.0f} s and "
                 f"{CHILD_MEMORY_BYTES >> 30} GiB of memory"
             )
         return _facts(json.loads(answer))
@@ -116,13 +129,16 @@ def _facts(answer: dict[str, object]) -> Facts:
         int(str(answer["height_px"])),
         str(answer["kind"]),
         tuple((str(code), str(sentence)) for code, sentence in notes),
+        int(str(answer["frames"])),
+        float(str(answer["fps"])),
+        float(str(answer["duration_s"])),
     )
 
 
 def _answer(line: str) -> dict[str, object]:
-    path, name = json.loads(line)
+    path, name, content = json.loads(line)
     try:
-        return asdict(check_here(Path(path), name))
+        return asdict(check_here(Path(path), name, content))
     except ImageUnreadable as error:
         return {"error": str(error), "code": error.code}
 

@@ -9,43 +9,33 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from loraloom.dataset.layouts.metadata import mark_cell
+from loraloom.dataset import crops, masks
+from loraloom.dataset.layouts.metadata import MASK_COLUMN, mark_cell
 from loraloom.dataset.layouts.plain import CONCEPTS_FILE
 from loraloom.dataset.objects import Objects
+from loraloom.dataset.sinks import Sink, folder_at, zip_at
 from loraloom.dataset.snapshot import MAIN, Concept, Contents, Picture, folder_name
 from loraloom.dataset.source import name_key
-from loraloom.errors import FolderEmpty, OutputExists
-from loraloom.files import sync_folder, telling_failures
+from loraloom.errors import DatasetNameInvalid, FolderEmpty, OutputExists
 
 Format = Literal["kohya", "ai-toolkit", "diffusers", "zip"]
 ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp",
-           "TIFF": ".tif", "GIF": ".gif", "AVIF": ".avif", "HEIF": ".heic"}  # fmt: skip
+           "TIFF": ".tif", "GIF": ".gif", "AVIF": ".avif", "HEIF": ".heic", "MP4": ".mp4",
+           "MOV": ".mov", "MKV": ".mkv", "WEBM": ".webm"}  # fmt: skip
 READ_BY = {
     "kohya": frozenset((".jpg", ".png", ".webp", ".bmp")),
-    "ai-toolkit": frozenset((".jpg", ".png", ".webp")),
+    "ai-toolkit": frozenset((".jpg", ".png", ".webp", ".mp4", ".mov", ".mkv", ".webm")),
     "diffusers": frozenset(ENDINGS.values()) - {".heic", ".avif"},
     "zip": frozenset(ENDINGS.values()),
 }
+NO_MASK = ""
+"""In place of a mask's name."""
 LONGEST_STEM_BYTES = 80
-
-
-class Sink(Protocol):
-    """Where an export goes."""
-
-    def text(self, name: str, content: str) -> None:
-        """A small file."""
-
-    def copy(self, name: str, source: Path) -> None:
-        """A file byte for byte."""
 
 
 @dataclass
@@ -57,24 +47,50 @@ class Export:
     target: Path
     """Its final place, for configurations that name it."""
     sink: Sink
+    burns_in: bool
+    """Whether cropped pictures are written cropped: all but our own layout know no crops."""
     warnings: list[str] = field(default_factory=list)
 
     def write_pictures(
         self, folder_of: Callable[[Concept], str], *, captions: bool = True
-    ) -> list[tuple[str, Picture]]:
-        """Each picture in its concept's folder, its caption beside it; returns their names."""
-        names: list[tuple[str, Picture]] = []
+    ) -> list[tuple[str, Picture, str]]:
+        """Each picture in its concept's folder, its caption beside it, its mask under `masks`.
+
+        Returns the picture's name, the picture, and its mask's name.
+        """
+        names: list[tuple[str, Picture, str]] = []
         taken: set[str] = set()
         for picture in self.contents.pictures:
             folder = folder_of(self.contents.concept(picture.concept))
             stem = _free_stem(picture, folder, taken)
             self.objects.verify(picture.sha256, picture.name)
             name = stem + ENDINGS.get(picture.kind, Path(picture.name).suffix.lower())
-            self.sink.copy(name, self.objects.path(picture.sha256))
+            if picture.crop and self.burns_in:
+                name = f"{stem}.png"
+                self.sink.data(name, crops.burn_in(picture, self.objects.path(picture.sha256)))
+            else:
+                self.sink.copy(name, self.objects.path(picture.sha256))
             if captions and picture.caption:
                 self.sink.text(f"{stem}.txt", picture.caption + "\n")
-            names.append((name, picture))
+            names.append((name, picture, self._write_mask(picture, stem)))
         return names
+
+    def has_masks(self, concept: Concept) -> bool:
+        """Whether any picture of the concept has a mask."""
+        own = (p for p in self.contents.pictures if p.concept == concept.name)
+        return any(picture.mask for picture in own)
+
+    def _write_mask(self, picture: Picture, stem: str) -> str:
+        if not picture.mask:
+            return NO_MASK
+        self.objects.verify(picture.mask, f"the mask of {picture.name}")
+        name = f"{masks.FOLDER}/{stem}.png"
+        path = self.objects.path(picture.mask)
+        if picture.crop and self.burns_in:
+            self.sink.data(name, crops.burn_in(picture, path, mask=True))
+        else:
+            self.sink.copy(name, path)
+        return name
 
 
 def export(
@@ -83,14 +99,16 @@ def export(
     """Write `target`, a folder or a ZIP, whole or not at all; returns warnings.
 
     `as_csv`: metadata.csv in place of metadata.jsonl (diffusers). Raises OutputExists, FolderEmpty,
-    DatasetDamaged, DiskFull, OutputUnwritable.
+    DatasetNameInvalid, DatasetDamaged, DiskFull, OutputUnwritable.
     """
     if target.exists():
         raise OutputExists(f"{target} exists already; name another place or remove it.")
     if not contents.pictures:
         raise FolderEmpty("There is no picture to export.")
-    with _zip_at(target) if to == "zip" else _folder_at(target) as sink:
-        writing = Export(contents, objects, target.resolve(), sink)
+    if any(picture.mask for picture in contents.pictures):
+        check_mask_folder(contents.counts())
+    with zip_at(target) if to == "zip" else folder_at(target) as sink:
+        writing = Export(contents, objects, target.resolve(), sink, burns_in=to != "zip")
         _warn_of_limits(writing, to)
         match to:
             case "kohya":
@@ -123,6 +141,9 @@ def _kohya(export: Export) -> None:
         if concept.trigger:
             lines.append(f"class_tokens = {_quoted(concept.trigger)}")
         lines.append(f"num_repeats = {concept.repeats}")
+        if export.has_masks(concept):  # read with --masked_loss
+            place = export.target / masks.FOLDER / folder(concept)
+            lines.append(f"conditioning_data_dir = {_quoted(str(place))}")
     export.sink.text("dataset.toml", "\n".join(lines) + "\n")
 
 
@@ -139,6 +160,8 @@ def _ai_toolkit(export: Export) -> None:
         }
         if concept.trigger:
             entry["trigger_word"] = concept.trigger
+        if export.has_masks(concept):
+            entry["mask_path"] = str(export.target / masks.FOLDER / concept.name)
         datasets.append(entry)
     job = {"config": {"process": [{"type": "sd_trainer", "datasets": datasets}]}}
     head = "# For ai-toolkit: put these datasets into your job file.\n"
@@ -147,10 +170,11 @@ def _ai_toolkit(export: Export) -> None:
 
 
 def _diffusers(export: Export, *, as_csv: bool) -> None:
-    named = not _is_plain(export.contents)
+    named = not is_plain(export.contents.concepts)
     lineage = any(picture.generated_by for picture in export.contents.pictures)
+    masked = any(picture.mask for picture in export.contents.pictures)
     rows: list[dict[str, object]] = []
-    for name, picture in export.write_pictures(
+    for name, picture, mask in export.write_pictures(
         lambda concept: concept.name if named else "", captions=False
     ):
         row: dict[str, object] = {"file_name": name, "text": picture.caption}
@@ -160,6 +184,8 @@ def _diffusers(export: Export, *, as_csv: bool) -> None:
             row["num_repeats"] = concept.repeats
         if lineage:
             row["generated_by"] = picture.generated_by
+        if masked:
+            row[MASK_COLUMN] = mask
         rows.append(row)
     if as_csv:
         export.sink.text("metadata.csv", _csv(rows))
@@ -169,21 +195,38 @@ def _diffusers(export: Export, *, as_csv: bool) -> None:
 
 
 def _plain(export: Export) -> None:
-    if _is_plain(export.contents):
-        export.write_pictures(lambda concept: "")
+    plain = is_plain(export.contents.concepts)
+    written = export.write_pictures(lambda concept: "" if plain else concept.name)
+    parts = {name: picture.crop for name, picture, _ in written if picture.crop}
+    if parts:
+        export.sink.text(crops.FILE, crops.file_of(parts))
+    if plain:
         return
-    export.write_pictures(lambda concept: concept.name)
+    export.sink.text(CONCEPTS_FILE, concepts_file(export.contents.concepts))
+
+
+def check_mask_folder(concepts: Iterable[str]) -> None:
+    """Raise DatasetNameInvalid where a concept's folder would be that of the masks."""
+    if masks.FOLDER in map(name_key, concepts):
+        raise DatasetNameInvalid(
+            f"A concept has the name {masks.FOLDER!r} of the folder that masks go to; give it "
+            "another one."
+        )
+
+
+def concepts_file(concepts: Iterable[Concept]) -> str:
+    """What `concepts.toml` says of folders that are named as their concepts."""
     lines: list[str] = []
-    for concept in export.contents.concepts:
+    for concept in concepts:
         lines += ["[[concepts]]", f"folder = {_quoted(concept.name)}"]
         lines += [f"name = {_quoted(concept.name)}", f"trigger = {_quoted(concept.trigger)}"]
         lines += [f"num_repeats = {concept.repeats}", ""]
-    export.sink.text(CONCEPTS_FILE, "\n".join(lines))
+    return "\n".join(lines)
 
 
-def _is_plain(contents: Contents) -> bool:
+def is_plain(concepts: tuple[Concept, ...]) -> bool:
     """Whether there is nothing to say about concepts."""
-    return contents.concepts == (Concept(MAIN),)
+    return concepts == (Concept(MAIN),)
 
 
 def _warn_of_limits(export: Export, to: Format) -> None:
@@ -194,8 +237,29 @@ def _warn_of_limits(export: Export, to: Format) -> None:
     kinds = {ENDINGS.get(picture.kind, picture.kind) for picture in pictures} - READ_BY[to]
     if kinds:
         export.warnings.append(f"{to} may not read {', '.join(sorted(kinds))} files.")
+    _warn_of_masks(export, to)
+    cropped = sum(bool(picture.crop) for picture in pictures)
+    if cropped and export.burns_in:
+        export.warnings.append(
+            f"{cropped} pictures are written as they are cropped; imported again they have another "
+            "hash."
+        )
     if to == "diffusers" and any(concept.repeats != 1 for concept in export.contents.concepts):
         export.warnings.append("diffusers' scripts do not read num_repeats.")
+
+
+def _warn_of_masks(export: Export, to: Format) -> None:
+    """What the others do with masks."""
+    for concept in export.contents.concepts if to == "kohya" else ():
+        own = [p for p in export.contents.pictures if p.concept == concept.name]
+        bare = sum(not picture.mask for picture in own)
+        if 0 < bare < len(own):
+            export.warnings.append(
+                f"{bare} of {len(own)} pictures of {concept.name!r} have no mask; sd-scripts wants "
+                "one for each."
+            )
+    if to == "diffusers" and any(picture.mask for picture in export.contents.pictures):
+        export.warnings.append("diffusers' scripts do not read masks.")
 
 
 def _free_stem(picture: Picture, folder: str, taken: set[str]) -> str:
@@ -225,66 +289,3 @@ def _csv(rows: list[dict[str, object]]) -> str:
 def _quoted(text: str) -> str:
     """A TOML basic string, which is what JSON writes."""
     return json.dumps(text, ensure_ascii=False)
-
-
-class _FolderSink:
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def text(self, name: str, content: str) -> None:
-        self._place(name).write_text(content, encoding="utf-8", newline="\n")
-
-    def copy(self, name: str, source: Path) -> None:
-        shutil.copyfile(source, self._place(name))
-
-    def _place(self, name: str) -> Path:
-        path = self._root / name
-        path.parent.mkdir(exist_ok=True)
-        return path
-
-
-class _ZipSink:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-
-    def text(self, name: str, content: str) -> None:
-        self._archive.writestr(_entry(name), content, zipfile.ZIP_DEFLATED)
-
-    def copy(self, name: str, source: Path) -> None:
-        with source.open("rb") as stream, self._archive.open(_entry(name), "w") as out:
-            shutil.copyfileobj(stream, out)
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    """Without the time, so that the same dataset gives the same bytes."""
-    entry = zipfile.ZipInfo(name)
-    entry.external_attr = 0o100644 << 16
-    return entry
-
-
-@contextmanager
-def _folder_at(target: Path) -> Iterator[Sink]:
-    with telling_failures(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            beside.chmod(0o755)
-            yield _FolderSink(beside)
-            beside.rename(target)
-            sync_folder(target.parent)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-@contextmanager
-def _zip_at(target: Path) -> Iterator[Sink]:
-    with telling_failures(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.tmp")
-        try:
-            with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
-                yield _ZipSink(archive)
-            beside.replace(target)
-            sync_folder(target.parent)
-        finally:
-            beside.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from loraloom.errors import (
     ImageUnreadable,
 )
 
+MASKS = "masks"
 # Kinds that people drop into such a folder and that are not read: named, never passed over.
 FOREIGN_SUFFIXES = frozenset(
     (".svg", ".eps", ".pdf", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng",
@@ -38,6 +39,8 @@ class Item:
     height_px: int
     repeats: int = 1
     """How often it counts among the others."""
+    region: tuple[int, int, int, int] | None = None
+    """Left, top, width, height of the part that is used; the sizes above are that part's."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,12 @@ def read_folder(root: Path) -> Dataset:
             problems += error.problems
     if problems:
         raise DatasetProblems(sorted(problems))
-    return Dataset(root, tuple(items))
+    return Dataset(root, tuple(items), notes=_notes(root))
+
+
+def _notes(root: Path) -> tuple[str, ...]:
+    masks = root / MASKS
+    return (f"This training does not use masks; {masks} holds some.",) if masks.is_dir() else ()
 
 
 def count_pictures(root: Path) -> int:

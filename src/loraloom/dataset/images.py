@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,16 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
 )
+CLIP_SUFFIXES = frozenset((".mp4", ".mov", ".webm", ".mkv"))
+"""A GIF can be either; who reads it says what it is."""
+MAGIC = {
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
+    "HEIF": re.compile(rb"....ftyp(?:hei[cxms]|mif1|msf1)", re.DOTALL),
+    "GIF": re.compile(rb"GIF8[79]a"),
+}
 MAX_FILE_MIB = 256
 PLAIN_MODES = frozenset(("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"))
 INK_MODES = frozenset(("CMYK", "YCbCr", "LAB"))
@@ -43,12 +54,17 @@ Tell = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Facts:
-    """A picture that decodes: its upright size, its kind, and reservations (code, sentence)."""
+    """A picture or clip that decodes: its upright size, its kind, reservations (code, sentence)."""
 
     width_px: int
     height_px: int
     kind: str
     notes: tuple[tuple[str, str], ...] = ()
+    frames: int = 0
+    """Of a clip; 0: it is a picture."""
+    fps: float = 0.0
+    """Of a clip, on average."""
+    duration_s: float = 0.0
 
 
 def open_rgb(path: Path) -> Image.Image:
@@ -79,7 +95,7 @@ def inspect(data: bytes, name: str) -> Facts:
             _eight_bits(image, name)
         _open_profile(image.info.get("icc_profile"), name, tell)
     except BROKEN as error:
-        raise ImageUnreadable(f"{name}: the picture is broken ({error})") from error
+        raise _broken(name, str(error)) from error
     check_size((width_px, height_px), name)
     return Facts(width_px, height_px, image.format or "", tuple(notes))
 
@@ -118,7 +134,22 @@ def decode_rgb(data: bytes, name: str, *, first_frame: bool = False) -> Image.Im
     try:
         return _to_rgb(ImageOps.exif_transpose(image), name)
     except BROKEN as error:
-        raise ImageUnreadable(f"{name}: the picture is broken ({error})") from error
+        raise _broken(name, str(error)) from error
+
+
+def decode_alpha(data: bytes, name: str) -> Image.Image | None:
+    """How opaque each pixel of the upright picture is, mode L; None where all of it is.
+
+    Raises ImageUnreadable.
+    """
+    image = _decode(data, name, first_frame=True, tell=_log)
+    try:
+        if not image.has_transparency_data:
+            return None
+        alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    except BROKEN as error:
+        raise _broken(name, str(error)) from error
+    return None if alpha.getextrema()[0] == 255 else alpha
 
 
 def _log(code: str, sentence: str) -> None:
@@ -150,13 +181,25 @@ def _decode(data: bytes, name: str, *, first_frame: bool, tell: Tell) -> Image.I
             "image_too_large",
         ) from error
     except UnidentifiedImageError as error:
+        if began := _began_as(data):
+            raise _broken(name, f"it begins as {began}, and then does not go on") from error
         raise ImageUnreadable(
             f"{name}: is not a picture of an accepted kind ({', '.join(FORMATS)})",
             "not_an_image",
         ) from error
     except BROKEN as error:
-        raise ImageUnreadable(f"{name}: the picture is broken ({error})") from error
+        raise _broken(name, str(error)) from error
     return image
+
+
+def _broken(name: str, reason: str) -> ImageUnreadable:
+    """What a decoder said, as one line."""
+    return ImageUnreadable(f"{name}: the picture is broken ({' '.join(reason.split())})")
+
+
+def _began_as(data: bytes) -> str:
+    """The accepted kind that the first bytes promise; empty where they promise none."""
+    return next((kind for kind, start in MAGIC.items() if start.match(data)), "")
 
 
 def _check_mode(image: Image.Image, name: str, tell: Tell) -> None:

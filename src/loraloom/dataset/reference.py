@@ -44,8 +44,7 @@ def count(source: str | Path) -> int:
     """How many pictures `read` would give. Raises FolderMissing, DatasetUnknown."""
     if not is_stored(source):
         return count_pictures(Path(source))
-    dataset, prefix = _open(source)
-    return len((dataset.read_snapshot(prefix) if prefix else dataset.working).pictures)
+    return len(open_contents(source)[1].pictures)
 
 
 def read(source: str | Path) -> Dataset:
@@ -55,8 +54,16 @@ def read(source: str | Path) -> Dataset:
     """
     if not is_stored(source):
         return read_folder(Path(source))
+    return _dataset(*open_contents(source))
+
+
+def open_contents(source: str | Path) -> tuple[StoredDataset, Contents]:
+    """The dataset that `source` names, and what it holds, now or in the snapshot named.
+
+    Raises DatasetUnknown, DatasetDamaged.
+    """
     dataset, prefix = _open(source)
-    return _dataset(dataset, dataset.read_snapshot(prefix) if prefix else dataset.working)
+    return dataset, dataset.read_snapshot(prefix) if prefix else dataset.working
 
 
 def _open(source: str | Path) -> tuple[StoredDataset, str | None]:
@@ -72,10 +79,19 @@ def _dataset(stored: StoredDataset, contents: Contents) -> Dataset:
         raise DatasetProblems(
             [f"{name}: has no caption; give it one in the dataset {stored.name}" for name in bare]
         )
+    moving = [picture.name for picture in contents.pictures if picture.is_clip]
+    if moving:
+        raise DatasetProblems(
+            [f"{name}: is a clip, and this base learns from pictures; `loraloom dataset prepare "
+             f"{stored.name} --frames` takes them out of clips" for name in moving]
+        )  # fmt: skip
     for picture in contents.pictures:
         stored.objects.verify(picture.sha256, picture.name)
     items: list[Item] = []
     notes: list[str] = []
+    masked = sum(bool(picture.mask) for picture in contents.pictures)
+    if masked:
+        notes.append(f"This training does not use masks; the dataset has {masked}.")
     for concept in contents.concepts:
         own = [p for p in contents.pictures if p.concept == concept.name]
         items += (_item(stored, picture, concept) for picture in own)
@@ -90,13 +106,14 @@ def _dataset(stored: StoredDataset, contents: Contents) -> Dataset:
 
 def _item(stored: StoredDataset, picture: Picture, concept: Concept) -> Item:
     lacks = not _has(picture.caption, concept.trigger)
+    size = picture.crop[2:] if picture.crop else (picture.width_px, picture.height_px)
     return Item(
         stored.objects.path(picture.sha256),
         f"{concept.trigger}, {picture.caption}" if lacks else picture.caption,
         picture.sha256,
-        picture.width_px,
-        picture.height_px,
+        *size,
         concept.repeats,
+        picture.crop,
     )
 
 

@@ -12,14 +12,20 @@ from typing import Any
 
 from loraloom.errors import DatasetDamaged, DatasetNameInvalid
 
-FORMAT = 1
-"""Raised when a state is written that older versions cannot read."""
+FORMAT = 2
+"""Raised when a state is written that older versions cannot read; 2 has masks, clips and crops."""
 MAIN = "main"
 """The concept of pictures that are in no folder of their own."""
 MAX_REPEATS = 10_000
 MAX_TRIGGER_CHARACTERS = 200
 FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, width, height in pixels."""
+LATER = frozenset(("mask", "crop", "frames", "fps", "duration_s"))
+"""Fields of a picture that came with format 2."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a dataset; its bytes are found by their SHA-256."""
+    """One picture or clip of a dataset; its bytes are found by their SHA-256."""
 
     sha256: str
     caption: str
@@ -43,28 +49,57 @@ class Picture:
     width_px: int
     height_px: int
     kind: str
-    """As Pillow calls it: "JPEG"."""
+    """As Pillow calls it: "JPEG"; of clips "MP4", "MOV", "MKV", "WEBM", "GIF"."""
     generated_by: str = ""
     """The adapter that drew it: its file's SHA-256; empty for a picture from elsewhere."""
+    mask: str = ""
+    """SHA-256 of the mask: a grey picture of the same size, 255 is learnt; empty: all of it is."""
+    crop: Box | None = None
+    """The part of the upright picture that is used; None: all of it."""
+    frames: int = 0
+    """Of a clip; 0: it is a picture."""
+    fps: float = 0.0
+    """Of a clip, on average."""
+    duration_s: float = 0.0
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether it moves."""
+        return self.frames > 0
+
+    def content(self) -> tuple[str, ...]:
+        """What counts for the hash; of a picture without mask and crop what always did."""
+        parts = [self.sha256, self.caption, self.concept]
+        if self.mask:
+            parts.append(f"mask {self.mask}")
+        if self.crop:
+            parts.append("crop " + " ".join(map(str, self.crop)))
+        if self.is_clip and self.kind == "GIF":  # the same bytes can be a picture
+            parts.append("clip")
+        return tuple(parts)
+
+    def to_json(self) -> dict[str, object]:
+        """What is written to the disk; a plain picture as the first format has it."""
+        return {key: value for key, value in asdict(self).items() if value or key not in LATER}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Pictures and concepts: a working set at one moment, or a snapshot."""
+    """Pictures, clips and concepts: a working set at one moment, or a snapshot."""
 
     pictures: tuple[Picture, ...] = ()
     concepts: tuple[Concept, ...] = ()
 
     @property
     def hash(self) -> str:
-        """SHA-256 over what pictures, captions and concepts are.
+        """SHA-256 over what pictures, captions, masks, crops and concepts are.
 
         Whatever the files are called, in whatever order, and whoever drew them. A concept without
         pictures does not count.
         """
         used = {picture.concept for picture in self.pictures}
         content = {
-            "pictures": sorted((p.sha256, p.caption, p.concept) for p in self.pictures),
+            "pictures": sorted(picture.content() for picture in self.pictures),
             "concepts": sorted((c.name, c.trigger, c.repeats) for c in self.concepts
                                if c.name in used),
         }  # fmt: skip
@@ -84,10 +119,10 @@ class Contents:
     def to_json(self) -> dict[str, object]:
         """What is written to the disk."""
         return {
-            "format": FORMAT,
+            "format": FORMAT if any(p.to_json().keys() & LATER for p in self.pictures) else 1,
             "hash": self.hash,
             "concepts": [asdict(concept) for concept in self.concepts],
-            "pictures": [asdict(picture) for picture in self.pictures],
+            "pictures": [picture.to_json() for picture in self.pictures],
         }
 
 
@@ -102,9 +137,13 @@ class Difference:
     """Pictures that changed their concept."""
     concepts: tuple[tuple[Concept | None, Concept | None], ...]
     """Concepts that came, went, or changed trigger or repeats."""
+    reframed: tuple[tuple[Picture, Picture], ...] = ()
+    """Pictures that got another mask or crop, or lost it."""
 
     def __bool__(self) -> bool:
-        return any((self.added, self.removed, self.recaptioned, self.moved, self.concepts))
+        return any(
+            (self.added, self.removed, self.recaptioned, self.moved, self.concepts, self.reframed)
+        )
 
 
 def diff(old: Contents, new: Contents) -> Difference:
@@ -123,6 +162,7 @@ def diff(old: Contents, new: Contents) -> Difference:
         recaptioned=tuple((a, b) for a, b in both if a.caption != b.caption),
         moved=tuple((a, b) for a, b in both if a.concept != b.concept),
         concepts=tuple(concepts),
+        reframed=tuple((a, b) for a, b in both if (a.mask, a.crop) != (b.mask, b.crop)),
     )
 
 
@@ -133,7 +173,7 @@ def from_json(tree: Mapping[str, Any], where: str) -> Contents:
         raise DatasetDamaged(f"{where} was written by a newer Loraloom; update this one.")
     try:
         contents = Contents(
-            tuple(Picture(**picture) for picture in tree["pictures"]),
+            tuple(map(_picture, tree["pictures"])),
             tuple(Concept(**concept) for concept in tree["concepts"]),
         )
         sound = contents.hash == tree["hash"]
@@ -204,6 +244,11 @@ def in_use(concepts: Iterable[Concept], pictures: Iterable[Picture]) -> tuple[Co
     names = dict.fromkeys(picture.concept for picture in pictures)
     order = [*(name for name in known if name in names), *(n for n in names if n not in known)]
     return tuple(known.get(name, Concept(name)) for name in order)
+
+
+def _picture(tree: Mapping[str, Any]) -> Picture:
+    crop = tree.get("crop")
+    return Picture(**{**tree, "crop": tuple(crop) if crop else None})
 
 
 def _used(contents: Contents, name: str) -> Concept | None:

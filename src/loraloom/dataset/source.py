@@ -34,6 +34,8 @@ class SourceFile:
     name: str
     pieces: Callable[[], Iterator[bytes]]
     """Its bytes in pieces, read anew at every call. Raises SourceDamage."""
+    at: Path | None = None
+    """Where it lies; None: in an archive."""
 
     @property
     def path(self) -> PurePosixPath:
@@ -149,7 +151,7 @@ def too_many(name: str, count: int, limits: IntakeLimits) -> Finding:
 
 
 def _add_path(listing: Listing, path: Path, name: str) -> None:
-    listing.add(SourceFile(shown_name(name), lambda: _read_path(path)))
+    listing.add(SourceFile(shown_name(name), lambda: _read_path(path), path))
 
 
 def _read_path(path: Path) -> Iterator[bytes]:

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
+from loraloom.dataset import crops
 from loraloom.dataset.lock import locked
 from loraloom.dataset.objects import Objects
 from loraloom.dataset.snapshot import (
+    Box,
     Concept,
     Contents,
     Picture,
@@ -21,8 +24,10 @@ from loraloom.dataset.snapshot import (
     from_json,
     in_use,
 )
-from loraloom.errors import DatasetDamaged, DatasetUnknown, NothingToUndo
+from loraloom.errors import CropInvalid, DatasetDamaged, DatasetUnknown, NothingToUndo
 from loraloom.files import telling_failures, write_atomic
+
+V = TypeVar("V")
 
 KEPT_STATES = 50
 """How many edits can be undone."""
@@ -120,6 +125,21 @@ class StoredDataset:
         gone = dict.fromkeys(shas, "")
         return self._change_pictures(gone, lambda p, _: None, f"took out {len(gone)} pictures")
 
+    def set_crops(self, parts: Mapping[str, Box | None], what: str = "crops") -> Contents:
+        """Use a part of pictures, named by SHA-256; None: all of it again.
+
+        Raises DatasetUnknown, CropInvalid.
+        """
+
+        def change(picture: Picture, box: Box | None) -> Picture:
+            if box and picture.is_clip:
+                raise CropInvalid(f"{picture.name}: is a clip; only pictures can be cropped.")
+            if box:
+                crops.check(box, (picture.width_px, picture.height_px), picture.name)
+            return replace(picture, crop=box)
+
+        return self._change_pictures(parts, change, what)
+
     def set_concepts(self, concepts: Iterable[Concept]) -> Contents:
         """Describe concepts anew. Raises DatasetUnknown, DatasetNameInvalid."""
         given = {concept.name: concept for concept in concepts}
@@ -202,8 +222,8 @@ class StoredDataset:
 
     def _change_pictures(
         self,
-        values: Mapping[str, str],
-        change: Callable[[Picture, str], Picture | None],
+        values: Mapping[str, V],
+        change: Callable[[Picture, V], Picture | None],
         what: str,
     ) -> Contents:
         def apply(contents: Contents) -> Contents:

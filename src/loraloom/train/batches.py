@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -150,7 +150,7 @@ def _crop(item: Item, data: DataConfig, profile: BaseProfile) -> Crop:
         multiple=profile.size_multiple_px,
         max_aspect=profile.max_aspect,
     )
-    return plan_crop(item.width_px, item.height_px, bucket)
+    return replace(plan_crop(item.width_px, item.height_px, bucket), region=item.region)
 
 
 def _endless(values: list[T], generator: torch.Generator) -> Iterator[T]:

@@ -86,7 +86,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         stop.check()
     allocator.return_freed_memory()
     allocator.keep_freed_memory()
-    examples = (*setup.examples, *prior.examples_of(config, setup.examples, out / "prior"))
+    examples = (*setup.examples, *_class_examples(setup))
     live = model.load(setup, tensors)
     held_out: dict[int, float] = {}
     done, seconds_before = 0, 0.0
@@ -155,16 +155,21 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     yield Finished(steps, best, adapter, seconds_before + time.monotonic() - begun)
 
 
+def _class_examples(setup: Setup) -> tuple[Example, ...]:
+    """The class pictures that were given, or those that were drawn."""
+    drawn = setup.out / "prior"
+    return setup.class_pictures or prior.examples_of(setup.config, setup.examples, drawn)
+
+
 def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage | Warned]:
     """Class pictures, latents and text conditions; what encodes them is freed at the end."""
     config, family = setup.config, setup.family
-    folder = setup.out / "prior"
-    yield from prior.generate(
-        config, family, setup.base, setup.examples, folder,
-        device=setup.device, dtype=setup.dtype,
-    )  # fmt: skip
-    class_examples = prior.examples_of(config, setup.examples, folder)
-    everything = (*setup.examples, *setup.held_out, *class_examples)
+    if not setup.class_pictures:
+        yield from prior.generate(
+            config, family, setup.base, setup.examples, setup.out / "prior",
+            device=setup.device, dtype=setup.dtype,
+        )  # fmt: skip
+    everything = (*setup.examples, *setup.held_out, *_class_examples(setup))
     latents = setup.wanted_latents(everything)
     captions = {} if setup.text_encoder_steps else setup.wanted_captions(everything)
     if all(key in tensors for key in (*latents, *captions)):

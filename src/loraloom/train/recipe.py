@@ -115,8 +115,8 @@ def _derived(tree: Tree, kind: Kind, profile: BaseProfile, images: int) -> Tree:
         "validation": {"every_steps": every},
         "samples": {"every_steps": 2 * every if prompts else 0},
         "prior": {
-            "images": kinds.info(kind).prior_per_image * images,
-            "class_words": _class_words(str(tree.get("trigger", "")), kind, profile),
+            "images": _class_pictures(tree, kind, images),
+            "class_words": class_words(str(tree.get("trigger", "")), kind, profile),
         },
     }
 
@@ -129,8 +129,15 @@ def _objective(tree: Tree, info: FamilyInfo) -> Tree:
     return {"objective": {key: v for key, v in defaults.items() if key not in unused}}
 
 
-def _class_words(trigger: str, kind: Kind, profile: BaseProfile) -> str:
-    """ "ohwx woman" says "woman" itself; a lone token says nothing."""
+def _class_pictures(tree: Tree, kind: Kind, images: int) -> int:
+    folder = _table(tree, "prior").get("folder")
+    if folder:
+        return reference.count(str(folder))
+    return kinds.info(kind).prior_per_image * images
+
+
+def class_words(trigger: str, kind: Kind, profile: BaseProfile) -> str:
+    """What the base calls the subject: "ohwx woman" says "woman" itself; a lone token nothing."""
     _, _, words = trigger.strip().partition(" ")
     return words or profile.class_words.get(kind, kinds.info(kind).class_words)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from loraloom import families, kinds
 from loraloom.config import TrainConfig
 from loraloom.dataset import reference
 from loraloom.dataset.folder import Dataset, with_trigger
-from loraloom.errors import NothingToTrain
+from loraloom.errors import ConfigInvalid, NothingToTrain
 from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import PartName, text_parts
@@ -38,6 +39,8 @@ class Setup:
     dataset: Dataset
     examples: tuple[Example, ...]
     held_out: tuple[Example, ...]
+    class_pictures: tuple[Example, ...]
+    """Those of prior.folder; empty where they are to be drawn."""
     device: str
     dtype: torch.dtype
     fingerprints: dict[PartName, str]
@@ -51,6 +54,7 @@ class Setup:
         return {
             "dataset": self.dataset.hash,
             **snapshot,
+            **({"class_pictures": _digest(self.class_pictures)} if self.class_pictures else {}),
             "device": self.device,
             "dtype": name_of(self.dtype),
             **{f"base_{part}": digest for part, digest in self.fingerprints.items()},
@@ -112,6 +116,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         dataset=dataset,
         examples=examples,
         held_out=held_out,
+        class_pictures=_class_pictures(config, profile),
         device=device,
         dtype=choose_dtype(config.precision, device),
         fingerprints={part: family.fingerprint(base, part) for part in family.info.folders},
@@ -120,6 +125,25 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
             *_warnings(config, everything, changed),
         ),
     )
+
+
+def _class_pictures(config: TrainConfig, profile: BaseProfile) -> tuple[Example, ...]:
+    """The first prior.images of prior.folder, by name. Raises what is wrong with them."""
+    folder, count = config.prior.folder, config.prior.images
+    if folder is None or not count:
+        return ()
+    items = reference.read(folder).items
+    if len(items) < count:
+        raise ConfigInvalid(
+            f"prior.images = {count}, but {folder} holds {len(items)} class pictures: draw more "
+            "with `loraloom dataset regularize`, or lower prior.images."
+        )
+    examples = batches.examples_of(items[:count], config.data, profile)
+    return tuple(replace(e, weight=config.prior.weight, prior=True) for e in examples)
+
+
+def _digest(examples: tuple[Example, ...]) -> str:
+    return hashlib.sha256("".join(example.key for example in examples).encode()).hexdigest()
 
 
 def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) -> Iterator[Warned]:

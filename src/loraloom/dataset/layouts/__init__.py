@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-from loraloom.dataset import caption_file, notes
+from loraloom.dataset import caption_file, images, notes
 from loraloom.dataset.folder import FOREIGN_SUFFIXES
-from loraloom.dataset.layouts import aitoolkit, kohya, metadata, plain
-from loraloom.dataset.layouts.reading import Reading, is_picture, tree_of
+from loraloom.dataset.layouts import aitoolkit, cropped, kohya, metadata, plain
+from loraloom.dataset.layouts.reading import Reading, Tree, is_item, tree_of
 from loraloom.dataset.source import Listing
 
 ARCHIVES = frozenset((".zip", ".cbz", ".rar", ".7z", ".tar", ".gz", ".tgz"))
@@ -17,18 +18,28 @@ READERS = (plain.read_concepts, kohya.read, aitoolkit.read, metadata.read)
 
 
 def read(listing: Listing) -> Reading:
-    """The pictures of a source with captions and concepts, and all that was found."""
+    """The pictures and clips of a source with captions and concepts, and all that was found."""
     tree = tree_of(listing)
     reading = next((found for reader in READERS if (found := reader(tree))), None)
     reading = reading or plain.read(tree)
-    _tell_other_files(listing, reading)
+    reading.findings += tree.findings
+    parts = cropped.read_files(tree, reading)
+    reading.candidates = [
+        replace(
+            candidate,
+            mask=tree.masks.get(candidate.file.name),
+            crop=parts.get(candidate.file.name),
+        )
+        for candidate in reading.candidates
+    ]
+    _tell_other_files(tree, reading)
     return reading
 
 
-def _tell_other_files(listing: Listing, reading: Reading) -> None:
-    """Name what is not read: clips and rare formats refuse, archives and the rest are skipped."""
+def _tell_other_files(tree: Tree, reading: Reading) -> None:
+    """Name what is not read: rare formats refuse, archives and the rest are skipped."""
     others: Counter[str] = Counter()
-    for file in listing.files:
+    for file in tree.files:
         suffix = file.suffix
         if suffix in ARCHIVES:
             reading.findings.append(
@@ -37,14 +48,14 @@ def _tell_other_files(listing: Listing, reading: Reading) -> None:
                     "an archive inside is not opened; it was skipped", "unpack it first",
                 )
             )  # fmt: skip
-        elif suffix in FOREIGN_SUFFIXES:
+        elif suffix in FOREIGN_SUFFIXES - images.CLIP_SUFFIXES:
             reading.findings.append(
                 notes.error(
                     "unsupported_format", file.name, f"{suffix} files are not accepted",
-                    "convert it to PNG, or leave it out",
+                    "convert it to PNG or MP4, or leave it out",
                 )
             )  # fmt: skip
-        elif not is_picture(file) and suffix not in {*caption_file.SUFFIXES, *DESCRIPTIONS}:
+        elif not is_item(file) and suffix not in {*caption_file.SUFFIXES, *DESCRIPTIONS}:
             others[suffix or "without ending"] += 1
     if others:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in others.most_common(8))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,6 @@ from loraloom.dataset import notes
 from loraloom.dataset.layouts.reading import (
     MAX_CONCEPTS,
     MAX_DESCRIPTION_BYTES,
-    Candidate,
     Reading,
     Tree,
 )
@@ -86,6 +86,9 @@ def _read_dataset(
     if folder in seen:  # again, for another resolution
         return
     seen.add(folder)
+    masks = tree.take_masks(folder, dataset.get("mask_path"), posixpath.dirname(file.name))
+    if masks is not None:
+        seen.add(masks)
     inside = tree.inside(folder)
     name = posixpath.basename(folder) or MAIN
     concept = reading.add_concept(name, trigger, dataset.get("num_repeats", 1))
@@ -94,7 +97,7 @@ def _read_dataset(
     fallback = str(dataset.get("default_caption") or "")
     reading.add_beside(inside, concept, (f".{extension}",), fallback)
     reading.candidates[start:] = [
-        Candidate(c.file, c.caption.replace(PLACEHOLDER, trigger), c.concept)
+        replace(c, caption=c.caption.replace(PLACEHOLDER, trigger))
         for c in reading.candidates[start:]
     ]
 

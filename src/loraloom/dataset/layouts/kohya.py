@@ -19,7 +19,7 @@ from loraloom.dataset.layouts.reading import (
     MAX_DESCRIPTION_BYTES,
     Reading,
     Tree,
-    is_picture,
+    is_item,
 )
 from loraloom.dataset.snapshot import MAIN
 from loraloom.dataset.source import SourceFile
@@ -87,6 +87,8 @@ def _read_table(reading: Reading, tree: Tree, file: SourceFile, table: Options) 
             seen.add(folder)
         elif folder not in seen:  # the same folder again is for another resolution
             seen.add(folder)
+            masks = tree.take_masks(folder, subset.get("conditioning_data_dir"), base)
+            seen |= {masks} if masks is not None else set()
             _read_subset(reading, tree, folder, subset)
     return seen
 
@@ -128,7 +130,7 @@ def _add_from_table(
     reading: Reading, files: list[SourceFile], concept: str, where: str, table: Options
 ) -> None:
     entries = {posixpath.basename(key.replace("\\", "/")): value for key, value in table.items()}
-    for file in filter(is_picture, files):
+    for file in filter(is_item, files):
         entry = entries.get(file.path.name, entries.get(file.path.stem))
         texts = [entry.get(key) for key in ("caption", "tags")] if isinstance(entry, dict) else []
         text = ", ".join(text for text in texts if isinstance(text, str) and text)

@@ -1,7 +1,7 @@
 """`metadata.jsonl` or `metadata.csv` beside the pictures: what Hugging Face calls an imagefolder.
 
-Columns: `file_name`, `text`; ours too: `concept`, `trigger`, `num_repeats`, `generated_by`. Source:
-the datasets library's guide "Create an image dataset", section ImageFolder.
+Columns: `file_name`, `text`; ours too: `concept`, `trigger`, `num_repeats`, `generated_by`,
+`mask_file_name`. Source: the datasets library's guide "Create an image dataset", ImageFolder.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from loraloom.dataset import notes
-from loraloom.dataset.layouts.reading import Reading, Tree, is_picture
+from loraloom.dataset.layouts.reading import Reading, Tree, is_item
 from loraloom.dataset.snapshot import MAIN, clean_name
 from loraloom.dataset.source import SourceFile
 
 NAMES = ("metadata.jsonl", "metadata.csv")
 NAME_COLUMNS = ("file_name", "file", "image")
+MASK_COLUMN = "mask_file_name"
 TEXT_COLUMNS = ("text", "caption", "prompt")
 MARKED = re.compile(r"'+[=+\-@]")
 RISKY = re.compile(r"'*[=+\-@]")
@@ -108,7 +109,7 @@ def _add(reading: Reading, tree: Tree, folder: str, where: str, row: Row, seen: 
         )  # fmt: skip
         return
     file = tree.find(folder, name)
-    if file is None or not is_picture(file):
+    if file is None or not is_item(file):
         reading.findings.append(
             notes.warning("caption_without_picture", where, f"there is no picture {_brief(name)}")
         )
@@ -119,6 +120,10 @@ def _add(reading: Reading, tree: Tree, folder: str, where: str, row: Row, seen: 
         )
         return
     seen.add(file.name)
+    if mask := tree.find(folder, _text(row.get(MASK_COLUMN)) or file.name):
+        seen.add(mask.name)
+        if mask is not file:
+            tree.masks.setdefault(file.name, mask)
     concept = reading.add_concept(
         _text(row.get("concept")) or MAIN, _text(row.get("trigger")), _repeats(row)
     )
@@ -130,9 +135,9 @@ def _add_unnamed(reading: Reading, tree: Tree, seen: set[str]) -> None:
     """Pictures that no row names, with the caption that may lie beside them."""
     for folder in tree.folders:
         files = tree.inside(folder)
-        pictures = [file for file in files if is_picture(file) and file.name not in seen]
+        pictures = [file for file in files if is_item(file) and file.name not in seen]
         stems = {file.path.stem for file in pictures}
-        texts = [file for file in files if not is_picture(file) and file.path.stem in stems]
+        texts = [file for file in files if not is_item(file) and file.path.stem in stems]
         if pictures:
             reading.add_beside([*pictures, *texts], reading.add_concept(MAIN))
 

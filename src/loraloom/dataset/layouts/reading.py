@@ -1,4 +1,4 @@
-"""What a layout makes of a source: pictures with captions in concepts, not yet opened."""
+"""What a layout makes of a source: pictures and clips with captions in concepts, not opened."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from loraloom.dataset import caption_file, images, notes
+from loraloom.dataset import caption_file, images, masks, notes
 from loraloom.dataset.snapshot import (
     MAIN,
     MAX_REPEATS,
     MAX_TRIGGER_CHARACTERS,
+    Box,
     Concept,
     clean_name,
     folder_name,
@@ -29,19 +30,28 @@ MAX_CONCEPTS = 1000
 
 @dataclass(frozen=True)
 class Candidate:
-    """One picture of the source as its layout describes it."""
+    """One picture or clip of the source as its layout describes it."""
 
     file: SourceFile
     caption: str
     concept: str
     generated_by: str = ""
+    mask: SourceFile | None = None
+    crop: Box | None = None
 
 
 class Tree:
-    """The files of a source, found by name and by folder; a name is never a place on the disk."""
+    """The files of a source, found by name and by folder; a name is never a place on the disk.
+
+    Those that are masks by where they lie are in `masks` and not among the files.
+    """
 
     def __init__(self, files: Iterable[SourceFile]) -> None:
-        self.files = list(files)
+        pairing = masks.pair_up(files)
+        self.files = pairing.files
+        self.masks = pairing.masks
+        """By the name of the picture."""
+        self.findings = pairing.findings
         self._by_key = {name_key(file.name): file for file in self.files}
         self._folders: dict[str, list[SourceFile]] = defaultdict(list)
         for file in self.files:
@@ -50,7 +60,7 @@ class Tree:
     @property
     def folders(self) -> list[str]:
         """Those that hold pictures; "" is the top."""
-        return [name for name, files in self._folders.items() if any(map(is_picture, files))]
+        return [name for name, files in self._folders.items() if any(map(is_item, files))]
 
     def find(self, folder: str, name: str) -> SourceFile | None:
         """The file that `name` means when it is read in `folder`."""
@@ -60,6 +70,17 @@ class Tree:
     def inside(self, folder: str) -> list[SourceFile]:
         """The files directly in a folder."""
         return self._folders.get(folder, [])
+
+    def take_masks(self, folder: str, path: object, base: str) -> str | None:
+        """Note masks that a description says are in the folder `path`; returns that folder."""
+        place = self.folder_of_path(base, path) if isinstance(path, str) and path else None
+        if place is None or place == folder:
+            return None
+        found = {name_key(file.path.stem): file for file in self.inside(place) if is_picture(file)}
+        for picture in filter(is_picture, self.inside(folder)):
+            if mask := found.get(name_key(picture.path.stem)):
+                self.masks.setdefault(picture.name, mask)
+        return place
 
     def folder_of_path(self, base: str, path: str) -> str | None:
         """The folder with pictures that a path written elsewhere means.
@@ -119,7 +140,7 @@ class Reading:
         fallback: str = "",
     ) -> None:
         """Pictures of one folder, each with the caption of its name beside it, or `fallback`."""
-        pictures = _by_stem(file for file in files if is_picture(file))
+        pictures = _by_stem(file for file in files if is_item(file))
         captions = _by_stem(file for file in files if file.suffix in extensions)
         bare: list[SourceFile] = []
         for stem, twins in pictures.items():
@@ -166,7 +187,7 @@ class Reading:
     def tell_left_out(self, tree: Tree, places: str, read: Collection[str]) -> None:
         """Say how many pictures are in none of the folders that were `read`."""
         left = [f for f in tree.files
-                if is_picture(f) and posixpath.dirname(f.name) not in read]  # fmt: skip
+                if is_item(f) and posixpath.dirname(f.name) not in read]  # fmt: skip
         if left:
             self.findings.append(
                 notes.warning(
@@ -204,8 +225,13 @@ class Reading:
         )  # fmt: skip
 
 
+def is_item(file: SourceFile) -> bool:
+    """Whether its name says that it is a picture or a clip."""
+    return is_picture(file) or file.suffix in images.CLIP_SUFFIXES
+
+
 def is_picture(file: SourceFile) -> bool:
-    """Whether its name says so."""
+    """Whether its name says that it is a picture, or a GIF."""
     return file.suffix in images.SUFFIXES
 
 

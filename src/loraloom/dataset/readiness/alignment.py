@@ -18,8 +18,8 @@ AFAR_PX = 1.5
 """Smoothing of the small squares, so that a start that is a little off does no harm."""
 LEAST_BEFORE, LEAST_AFTER = 0.75, 0.8
 """Correlations under which two planes are given up: as they came, and moved roughly."""
-MIN_SCALE = 0.84
-"""A tenth may be cut off each side, and a little more."""
+MIN_SCALE = 0.78
+"""A tenth may be cut off at each edge, and a little more."""
 MAX_SHEAR = 0.04
 
 Plane = NDArray[np.float32]

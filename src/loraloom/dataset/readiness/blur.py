@@ -16,8 +16,8 @@ GRID = 8
 """Edges are judged in GRID × GRID tiles."""
 MIN_TILE_EDGES = 12
 """A tile with fewer edge pixels has no say."""
-SHARP_SHARE = 0.15
-"""The share of the tiles with edges that must be sharp."""
+SHARP_SHARE = 0.08
+"""The share of the tiles with edges that must be sharp: a small thing before a soft background."""
 MIN_SLOPE, MAX_NOISE_SLOPE = 2.0, 6.0
 """Grey levels a pixel: weaker slopes are shading or noise, not edges."""
 FINE_PX, COARSE_PX = 1.0, 2.0

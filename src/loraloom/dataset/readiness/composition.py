@@ -101,7 +101,7 @@ def _check_backgrounds(captions: Sequence[str], kind: Kind, trigger: str) -> lis
             "composition",
             Severity.HINT,
             "",
-            f"{plain:.0%} of the backgrounds are simple; 60-70 % keep the subject apart from them.",
+            f"{plain:.0%} of the backgrounds are simple; 60-70% keep the subject apart from them.",
             round(plain, 3),
             "0.6-0.7",
             fix,

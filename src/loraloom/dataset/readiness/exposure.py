@@ -15,6 +15,10 @@ CLIPPED = 253
 """A luma from here on has lost what was there."""
 PAPER = 243
 """What counts as a white background; paper is rarely clipped."""
+TINTED_PAPER = 225
+"""White paper in warm light, of which one colour may be clipped."""
+MIN_REST = 0.01
+"""With less beside the background there is nothing to judge."""
 BRIGHT = 215
 """What surrounds a clipped place when light was too much; a white thing has an edge instead."""
 PAPER_BORDER = 0.6
@@ -38,10 +42,12 @@ class Exposure:
     """Share of the picture that is clipped white and fades into it."""
     black: float
     """Share that is clipped black."""
+    lost: float
+    """Share of what is no white background in which at least one colour is clipped."""
 
 
-def measure(luma: NDArray[np.uint8]) -> Exposure:
-    """Exposure of a (H, W) luma plane, 0 to 255.
+def measure(luma: NDArray[np.uint8], strongest: NDArray[np.uint8] | None = None) -> Exposure:
+    """Exposure of a (H, W) luma plane, 0 to 255; `strongest`: of red, green and blue, (H, W).
 
     A white background (clipped, and along most of the border) is nothing blown, nor is a white
     shirt in a drawing, which ends in an edge: blown light fades out over some pixels. A night
@@ -57,7 +63,14 @@ def measure(luma: NDArray[np.uint8]) -> Exposure:
         darkest=float(np.quantile(rest, 0.05)) / 255 if rest.size else 1.0,
         blown=float(blown.mean()),
         black=float((small <= 2).mean()),
+        lost=_lost(small, small if strongest is None else _shrink(strongest)),
     )
+
+
+def _lost(luma: NDArray[np.uint8], strongest: NDArray[np.uint8]) -> float:
+    """Drawings burn out colour by colour, flat area by flat area, and fade nowhere."""
+    rest = ~_background(luma, TINTED_PAPER)
+    return float((strongest[rest] >= CLIPPED).mean()) if rest.mean() >= MIN_REST else 0.0
 
 
 def _shrink(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -81,9 +94,9 @@ def _clipped_parts(luma: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[
     return background, blown
 
 
-def _background(luma: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _background(luma: NDArray[np.uint8], white: int = PAPER) -> NDArray[np.bool_]:
     """The white that touches the border, where it makes up most of the border."""
-    paper = luma >= PAPER
+    paper = luma >= white
     border = np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]])
     background = np.zeros(luma.shape, np.bool_)
     if border.mean() < PAPER_BORDER:

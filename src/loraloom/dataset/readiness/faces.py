@@ -1,4 +1,4 @@
-"""How many faces look out of a picture, by the cascades that come with OpenCV."""
+"""The faces that look out of a picture, by the cascades that come with OpenCV."""
 
 from __future__ import annotations
 
@@ -29,22 +29,45 @@ def count(luma: NDArray[np.uint8]) -> int:
     Two cascades (Viola and Jones 2001; Lienhart and Maydt 2002) must agree on a place, for one
     alone sees faces in patterns. Profiles and most drawn faces are not found: 0 means nothing.
     """
-    height_px, width_px = luma.shape
-    scale = SIDE_PX / max(height_px, width_px)
-    if scale < 1:
-        size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
-        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
-    least = max(20, round(MIN_FACE * min(luma.shape)))
-    first = _detect(0, luma, least)
-    if len(first) < 2:
-        return len(first)
-    second = _detect(1, luma, least)
+    small, _ = _scaled(luma)
+    first = _detect(0, small)
+    return len(first) if len(first) < 2 else len(_agreed(small, first))
+
+
+def find(luma: NDArray[np.uint8]) -> list[Box]:
+    """Where frontal faces are in a (H, W) luma plane, the largest first, in its pixels.
+
+    Only those on which both cascades agree: what is cut out by them must be right.
+    """
+    small, scale = _scaled(luma)
+    first = _detect(0, small)
+    boxes = sorted(_agreed(small, first) if first else [], key=lambda box: -box[2])
+    return [
+        (round(x / scale), round(y / scale), round(w / scale), round(h / scale))
+        for x, y, w, h in boxes
+    ]
+
+
+def _agreed(luma: NDArray[np.uint8], first: list[Box]) -> list[Box]:
+    """Those that the second cascade sees too, less those in the background."""
+    second = _detect(1, luma)
     agreed = [box for box in first if any(_overlap(box, other) >= OVERLAP for other in second)]
     largest = max((box[2] for box in agreed), default=0)
-    return sum(box[2] >= MIN_OF_LARGEST * largest for box in agreed)
+    return [box for box in agreed if box[2] >= MIN_OF_LARGEST * largest]
 
 
-def _detect(number: int, luma: NDArray[np.uint8], least_px: int) -> list[Box]:
+def _scaled(luma: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """The plane as it is searched, and its scale."""
+    height_px, width_px = luma.shape
+    scale = SIDE_PX / max(height_px, width_px)
+    if scale >= 1:
+        return luma, 1.0
+    size = (max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+    return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
+def _detect(number: int, luma: NDArray[np.uint8]) -> list[Box]:
+    least_px = max(20, round(MIN_FACE * min(luma.shape)))
     found = _cascade(number).detectMultiScale(
         luma, scaleFactor=1.1, minNeighbors=NEIGHBOURS[number], minSize=(least_px, least_px)
     )

@@ -24,8 +24,12 @@ VERY_BLURRED_PX = 3.0
 DARK = 0.42
 """Where not even 0.5 % of the pixels are brighter, three stops of light are missing."""
 WASHED_OUT, WASHED_OUT_MEAN = 0.6, 0.86
+LOST_SOME, WHITE_MEAN = 0.2, 0.985
+"""A pale thing on white paper is bright too, but it is there and nothing in it is clipped."""
 BLOWN = 0.15
 """Share of the picture; lamps, reflections and a strip of sky have less."""
+LOST, LOST_MEAN = 0.3, 0.76
+"""Drawings in pure colours have many that are clipped, but are not so bright."""
 GOOD_JPEG, POOR_JPEG = 95, 80
 CAST, CAST_SHARE, CAST_PICTURES = 8.0, 0.55, 8
 
@@ -174,7 +178,11 @@ def _exposure(name: str, found: Exposure) -> Iterator[Finding]:
         what, value, limit = "Too dark: nothing in it is bright", found.brightest, DARK
     elif found.blown > BLOWN:
         what, value, limit = f"Too bright: {found.blown:.0%} is burnt out", found.blown, BLOWN
-    elif found.darkest > WASHED_OUT and found.mean > WASHED_OUT_MEAN:
+    elif found.lost > LOST and found.mean > LOST_MEAN:
+        what, value, limit = f"Too bright: {found.lost:.0%} lost a colour", found.lost, LOST
+    elif found.darkest > WASHED_OUT and found.mean > (
+        WASHED_OUT_MEAN if found.lost > LOST_SOME else WHITE_MEAN
+    ):
         what, value, limit = "Too bright: nothing in it is dark", found.darkest, WASHED_OUT
     else:
         return

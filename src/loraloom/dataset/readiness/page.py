@@ -36,6 +36,27 @@ TITLES = {
     "too-few": "too few pictures",
     "too-many": "too many pictures",
     "concept-overlap": "concepts overlap",
+    "caption-missing": "no caption",
+    "trigger-missing": "no trigger",
+    "trigger-inconsistent": "trigger differs",
+    "trigger-common": "common trigger",
+    "identity-leak": "caption tells the face",
+    "style-leak": "caption tells the style",
+    "object-leak": "caption tells the object",
+    "concept-leak": "caption tells the concept",
+    "scene-leak": "caption tells the place",
+    "vocabulary": "wording",
+    "incomplete": "caption incomplete",
+    "too-brief": "caption too brief",
+    "too-long": "caption too long",
+    "same-clothing": "same clothing",
+    "truncated": "caption cut off",
+}
+GROUPS = {
+    "error": "must be mended",
+    "warning": "flawed",
+    "hint": "with a hint",
+    "fine": "faultless",
 }
 
 
@@ -65,12 +86,16 @@ def write_page(path: Path, found: Readiness, progress: Progress | None = None) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    cards = list(_cards(found, progress))
+    worst = Counter(card.worst for card in cards)
     page = environment.get_template("readiness.html.j2").render(
         found=found,
-        cards=list(_cards(found, progress)),
+        cards=cards,
+        shown={name: worst[name] for name in GROUPS if worst[name]},
+        groups=GROUPS,
         whole=[finding for finding in found.findings if not finding.item],
         codes=Counter(finding.code for finding in found.findings).most_common(),
-        severities=Counter(finding.severity.value for finding in found.findings),
+        gravity={finding.code: finding.severity.value for finding in reversed(found.findings)},
         sizes=_sizes(found),
         titles=TITLES,
         most=max([1, *(max(part.count, part.most) for part in found.coverage)]),

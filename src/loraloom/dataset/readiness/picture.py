@@ -81,7 +81,7 @@ def _measure(
         file_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         edge_width_px=blur.edge_width_px(luma),
-        exposure=exposure.measure(luma),
+        exposure=exposure.measure(luma, _strongest(rgb)),
         jpeg_quality=jpeg.quality(data),
         faces=faces.count(luma) if wanted.count_faces else None,
         tint=colour.tint(thumb[..., :3]),
@@ -89,10 +89,16 @@ def _measure(
     )
 
 
+def _strongest(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W): the most of red, green and blue."""
+    red, green, blue = cv2.split(rgb)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), np.uint8)
+
+
 def make_thumb(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lightness is taken before the averaging, which would not keep it."""
     red, green, blue = cv2.split(rgb)
-    strongest = cv2.max(cv2.max(red, green), blue)
+    strongest = _strongest(rgb)
     weakest = cv2.min(cv2.min(red, green), blue)
     lightness = cv2.addWeighted(strongest, 0.5, weakest, 0.5, 0)
     colours = resize(rgb, (THUMB_PX, THUMB_PX))

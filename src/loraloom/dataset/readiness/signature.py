@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 FREQUENCIES = 9
 """Waves along each side; the mean is left out."""
-TRIMS = ((0.0, 0.0), (0.015, 0.015), (0.075, 0.015), (0.015, 0.075), (0.05, 0.05))
-"""Shares cut off at both ends of a side, so that any cut of up to a tenth is near one of them."""
+TRIMS = ((0.0, 0.0), (0.02, 0.02), (0.08, 0.02), (0.02, 0.08), (0.08, 0.08), (0.05, 0.05))
+"""Shares cut off at both ends of a side: any cut of up to a tenth at each end is near one."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue (Rec. 601)."""

@@ -52,9 +52,6 @@ def main() -> None:
     parser.add_argument("--codec-minutes", type=float, default=60)
     parser.add_argument("--judge-minutes", type=float, default=20)
     parser.add_argument("--denoiser-minutes", type=float, default=400)
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the UNet; needs a C++ compiler"
-    )
     parser.add_argument("--out", type=Path, default=PACKAGED, help="where the base is written")
     given = parser.parse_args()
     keep_freed_memory()
@@ -65,9 +62,7 @@ def main() -> None:
     state = {name: weight.contiguous() for name, weight in judge.net.half().state_dict().items()}
     save_file(state, JUDGE_FILE if given.out == PACKAGED else given.out / JUDGE_FILE.name)
     codec = train_codec(given.work, given.codec_minutes)
-    base, tokenizer, scale = train_denoiser(
-        given.work, codec, given.denoiser_minutes, compiled=given.compile
-    )
+    base, tokenizer, scale = train_denoiser(given.work, codec, given.denoiser_minutes)
     export_base(given.out, codec, base, tokenizer, scale)
 
 

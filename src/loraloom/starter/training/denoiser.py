@@ -154,27 +154,39 @@ def timesteps(count: int, length: int, generator: torch.Generator) -> Tensor:
     return (torch.sigmoid(z) * length).long().clamp(max=length - 1)
 
 
-def v_loss(
-    model: Base,
-    clean: Tensor,
-    cells: Tensor,
-    tokens: Tensor,
-    alphas: Tensor,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss, the model's guess at `clean`, and the text conditions (B, tokens, width).
+@dataclass(frozen=True)
+class Noised:
+    """Latents (B, C, h, w) under noise, and the velocity that a denoiser should tell."""
 
-    Squared error of the velocity (Salimans & Ho 2022), weighted by `cells` (B, 1, h, w).
-    Weights that favour little noise, such as min-SNR, teach the captions more slowly.
-    """
+    noisy: Tensor
+    target: Tensor
+    t: Tensor
+    alpha: Tensor
+    """Share of the latents' power that is left, (B, 1, 1, 1)."""
+
+    def error(self, velocity: Tensor, cells: Tensor) -> Tensor:
+        """Squared error (Salimans & Ho 2022) weighted by `cells` (B, 1, h, w): a scalar.
+
+        Weights that favour little noise, such as min-SNR, teach the captions more slowly.
+        """
+        return (cells * (velocity.float() - self.target) ** 2).mean()
+
+    def guess(self, velocity: Tensor) -> Tensor:
+        """The latents without noise, as this velocity has them."""
+        return self.alpha.sqrt() * self.noisy - (1 - self.alpha).sqrt() * velocity
+
+    @property
+    def doubt(self) -> Tensor:
+        """How far a guess is one, (B,): where little noise is, the latents can be seen."""
+        return (1 - self.alpha.flatten()) ** 2
+
+
+def noised(clean: Tensor, alphas: Tensor, generator: torch.Generator) -> Noised:
     t = timesteps(len(clean), len(alphas), generator)
     noise = torch.randn(clean.shape, generator=generator)
     a = alphas[t].view(-1, 1, 1, 1)
     noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
-    target = a.sqrt() * noise - (1 - a).sqrt() * clean
-    velocity, context = model(noisy, t, tokens)
-    guess = a.sqrt() * noisy - (1 - a).sqrt() * velocity
-    return (cells * (velocity.float() - target) ** 2).mean(), guess, context
+    return Noised(noisy, a.sqrt() * noise - (1 - a).sqrt() * clean, t, a)
 
 
 def _ema_update(average: nn.Module, model: nn.Module, step: int) -> None:
@@ -185,12 +197,13 @@ def _ema_update(average: nn.Module, model: nn.Module, step: int) -> None:
 
 
 def train_denoiser(
-    folder: Path, codec: AutoencoderKL, minutes: float, *, compiled: bool = False
+    folder: Path, codec: AutoencoderKL, minutes: float
 ) -> tuple[Base, CLIPTokenizer, float]:
     """Train for `minutes`; resumes from folder/denoiser.pt. Returns the averaged model, the
     tokenizer and the latents' scale.
 
-    `compiled`: let torch compile the UNet, a quarter faster; needs a C++ compiler.
+    Not compiled: under bfloat16 autocast on a CPU, torch 2.13's compiler gives no gradient to what
+    lies before an upsampler.
     """
     torch.manual_seed(1)
     tokenizer = build_tokenizer()
@@ -200,8 +213,6 @@ def train_denoiser(
     optimisers = muon_and_adamw(model, RATE, ends=("unet.conv_in", "unet.conv_out", "naming."))
     both = nn.ModuleList([model, average])
     stage = Stage(folder / "denoiser.pt", both, optimisers, minutes=minutes, rate=RATE)
-    if compiled:
-        model.unet.compile()
     weights = emphases(folder)
     if stage.step == 0:
         learn_to_name(model, tokenizer)
@@ -218,12 +229,12 @@ def train_denoiser(
         batch = _batch(step, latents, weights, tokenizer)
         clean = (batch.clean * scale).contiguous(memory_format=torch.channels_last)
         generator = torch.Generator().manual_seed(step)
+        given = noised(clean, alphas, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            loss, guess, context = v_loss(
-                model, clean, batch.cells, batch.tokens, alphas, generator
-            )
+            velocity, context = model(given.noisy, given.t, batch.tokens)
+            loss = given.error(velocity, batch.cells)
             named = model.naming(context, batch.tokens, batch.wanted, generator)
-            shown = errors(reader(guess), batch.wanted).mean()
+            shown = (given.doubt * errors(reader(given.guess(velocity)), batch.wanted)).mean()
         stage.descend(loss + NAMING_SHARE * named + SHOWING_SHARE * shown)
         _ema_update(average, model, step)
     return average, tokenizer, scale

@@ -23,7 +23,7 @@ def _labels(split: str, count: int) -> dict[str, Tensor]:
     return {name: torch.tensor([row[name] for row in rows]) for name in READS}
 
 
-def _worn(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+def worn(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Blur and noise like a codec's, so that the judge reads generated pictures as well."""
     if rng.random() < 0.4:
         side = int(rng.integers(72, 128))
@@ -46,7 +46,7 @@ def train_judge(folder: Path, minutes: float) -> Judge:
         chosen = {
             split: np.sort(rng.integers(len(stack), size=HALF)) for split, stack in splits.items()
         }
-        pixels = _worn(to_pixels(np.concatenate([splits[s][chosen[s]] for s in splits])), rng)
+        pixels = worn(to_pixels(np.concatenate([splits[s][chosen[s]] for s in splits])), rng)
         asked = {n: torch.cat([wanted[s][n][chosen[s]] for s in splits]) for n in READS}
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(pixels.contiguous(memory_format=torch.channels_last))

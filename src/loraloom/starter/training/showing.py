@@ -72,7 +72,6 @@ def train_reader(folder: Path, latents: Tensor, steps: int = STEPS) -> LatentRea
         reader.load_state_dict(torch.load(path, weights_only=True))
         return reader.eval().requires_grad_(False)
     torch.manual_seed(4)
-    reader.to(memory_format=torch.channels_last)
     rows = [labels(scene_of("base", index)) for index in range(len(latents))]
     wanted = {name: torch.tensor([row[name] for row in rows]) for name in READS}
     optimisers = muon_and_adamw(reader, RATE, ends=("body.0.", "heads."), weight_decay=1e-2)
@@ -94,5 +93,7 @@ def train_reader(folder: Path, latents: Tensor, steps: int = STEPS) -> LatentRea
         average += (loss.item() - average) * (0.02 if step else 1.0)
         if step % 100 == 99:
             print(f"reader: step {step + 1}, loss {average:.3f}", flush=True)
-    torch.save(reader.state_dict(), path)
+    part = path.with_suffix(".part")
+    torch.save(reader.state_dict(), part)
+    part.replace(path)
     return reader.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Prepare a set for training: crop, mask, enlarge, convert, fit; cut clips into frames."""
