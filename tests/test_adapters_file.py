@@ -17,9 +17,10 @@ from tests.test_adapters_keys import same
 
 from loraloom.adapters import file
 from loraloom.adapters.check import ModuleShapes, check_keys, weight_shapes
-from loraloom.adapters.keys import Layout, to_diffusers
+from loraloom.adapters.keys import to_diffusers
 from loraloom.adapters.state import AdapterState, LoraWeights, from_peft, with_unit_scale
 from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable, DiskFull, OutputUnwritable
+from loraloom.families.info import Layout
 
 
 def shapes_of(pipe: StableDiffusionPipeline) -> ModuleShapes:

@@ -8,6 +8,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from tests import tiny_lora
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from loraloom import families
 from loraloom.adapters.keys import parse, place, to_diffusers, to_kohya
 from loraloom.adapters.state import (
     AdapterState,
@@ -18,6 +19,8 @@ from loraloom.adapters.state import (
 )
 from loraloom.errors import AdapterUnreadable
 
+SD15 = families.get("sd15").info.kohya
+assert SD15
 SD15_UNET = Path(__file__).parent / "data" / "sd15_unet_config.json"
 
 
@@ -45,7 +48,7 @@ def test_kohya_keys_are_those_of_sd_scripts_on_the_real_sd15() -> None:
         text = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12))
         inject_adapter_in_model(LoraConfig(r=4, target_modules=tiny_lora.BLOCKS), unet)
         inject_adapter_in_model(LoraConfig(r=4, target_modules=tiny_lora.CLIP), text)
-    written = to_kohya({"unet": from_peft(unet), "text_encoder": from_peft(text)})
+    written = to_kohya({"unet": from_peft(unet), "text_encoder": from_peft(text)}, SD15)
     endings = ("lora_down.weight", "lora_up.weight", "alpha")
     assert set(written) == {f"{n}.{end}" for n in published_kohya_names() for end in endings}
 
@@ -70,7 +73,7 @@ def same(a: AdapterState, b: AdapterState) -> bool:
 
 
 def test_kohya_round_trip_needs_no_module_names(state: AdapterState) -> None:
-    assert same(parse(to_kohya(state)), state)
+    assert same(parse(to_kohya(state, SD15)), state)
 
 
 def test_diffusers_round_trip_with_alphas(state: AdapterState) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loraloom.config import DataConfig
 from loraloom.dataset.buckets import Bucket, plan_crop
 from loraloom.dataset.folder import Item
-from loraloom.families.base import BaseProfile
+from loraloom.families.info import BaseProfile
 from loraloom.train.batches import Example, caption_variants, examples_of, pick, plan, split
 
 DATA = DataConfig(folder=Path("pictures"))

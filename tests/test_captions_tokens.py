@@ -1,6 +1,9 @@
 """Tokens of the starter base's own tokenizer, and triggers that are rare for a base."""
 
+from pathlib import Path
+
 import pytest
+from tests import tiny_families
 
 from loraloom.captions import trigger
 from loraloom.captions.lint import Captioned, Check, lint
@@ -54,6 +57,14 @@ def test_bases_that_cut_say_so() -> None:
     text = "mystyle, a cat on a beach, " + ", ".join(["park"] * 36)
     found = lint([Captioned("1", text)], Check(Kind.STYLE, "mystyle"), cutting)
     assert "cut off" in found[0].message
+
+
+def test_a_tokenizer_that_tells_no_places_is_asked_for_them(tmp_path: Path) -> None:
+    slow = counter(str(tiny_families.save("kolors", tmp_path)))
+    text = "ab " * 200
+    cut_at = slow.count(text).cut_at
+    assert cut_at is not None and not slow.tokenizer.is_fast
+    assert len(slow.ids(text[:cut_at])) == slow.limit < len(slow.ids(text[: cut_at + 1]))
 
 
 def test_unknown_base() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,20 @@ def test_an_error_in_training_reaches_main(
     assert "error: The disk is full." in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_cannot_be_taken_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LORALOOM_HOME", str(tmp_path / "home"))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"PK")
+    cases = (([], 1, "no safetensors file"), (["--name", "../x"], 2, "letters"))
+    for extra, code, message in cases:
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main(["bases", "add", str(file), *extra])
+        assert exit_info.value.code == code and message in capsys.readouterr().err
+    assert not list((tmp_path / "home").glob("bases/*"))
+
+
 def test_bases_as_json() -> None:
     result = invoke("bases", "--json")
     for found in json.loads(result.stdout):
@@ -294,6 +309,9 @@ def test_convert_there_and_back(adapter: Path, tmp_path: Path) -> None:
 
 
 class FakeGenerator:
+    def complete(self, request: Request) -> Request:
+        return replace(request, guidance=5.0, steps=20)
+
     def generate(self, requests: list[Request], batch_size: int) -> list[Image.Image]:
         assert {request.clip_skip for request in requests} == {2}
         return [Image.new("RGB", (8, 8)) for _ in requests]

@@ -7,11 +7,17 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
-from tests import tiny_lora
+from tests import tiny_families, tiny_lora
 
 from loraloom.adapters import file
 from loraloom.adapters.state import LoraWeights, from_peft
-from loraloom.errors import AdapterKeysUnknown, AdapterNameUnknown, PromptEmpty, SizeInvalid
+from loraloom.errors import (
+    AdapterKeysUnknown,
+    AdapterNameUnknown,
+    ConfigInvalid,
+    PromptEmpty,
+    SizeInvalid,
+)
 from loraloom.generate import session
 from loraloom.generate.session import Generator, Request
 
@@ -161,3 +167,29 @@ def test_names_and_requests_are_checked(generator: Generator, adapters: list[Pat
         generator.generate([request(prompt="  ")])
     with pytest.raises(SizeInvalid, match="-31 px"):
         generator.generate([request(), Request("a", 1, height_px=-31)])
+
+
+def test_what_a_request_leaves_open_is_the_bases_own(generator: Generator, tmp_path: Path) -> None:
+    plain = generator.complete(Request("a cat", 1))
+    assert (plain.guidance, plain.steps, plain.width_px, plain.height_px) == (5.0, 20, 8, 8)
+    flux = Generator(tiny_families.save("flux", tmp_path / "flux"))
+    own = flux.complete(Request("a cat", 1, height_px=16))
+    assert (own.guidance, own.steps, own.width_px, own.height_px) == (3.5, 28, 32, 16)
+    told = flux.complete(Request("a cat", 1, guidance=0.0, steps=1))
+    assert (told.guidance, told.steps) == (0.0, 1)
+    with pytest.raises(ConfigInvalid, match=r"negative prompt has no effect on FLUX\.1 dev"):
+        flux.generate([Request("a cat", 1, negative_prompt="a dog")])
+    with pytest.raises(ConfigInvalid, match=r"clip_skip = 1 has no effect on FLUX\.1 dev"):
+        flux.generate([Request("a cat", 1, clip_skip=1)])
+    with pytest.raises(SizeInvalid, match="multiple of 8"):
+        flux.generate([Request("a cat", 1, width_px=12)])
+
+
+def test_texts_of_any_length_are_drawn_together_and_apart_alike(tmp_path: Path) -> None:
+    """Where a pipeline takes lists of texts, and where it takes masks."""
+    for family in ("z_image", "qwen_image"):
+        drawing = Generator(tiny_families.save(family, tmp_path / family))
+        wanted = [request(1, "a cat"), request(2, "a much longer cat"), request(3, "a dog")]
+        together = drawing.generate(wanted, batch_size=3)
+        apart = drawing.generate(wanted, batch_size=1)
+        assert all(distance(a, b) <= 1 for a, b in zip(together, apart, strict=True))

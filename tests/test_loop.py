@@ -306,8 +306,9 @@ def test_samples_and_class_pictures_heed_long_prompts_and_clip_skip(
         setup = prepare(config, tmp_path)
         folder = tmp_path / f"{word}-{clip_skip}"
         sampled = sample(
-            config.samples, family, base, setup.profile, live, folder, 1, clip_skip=clip_skip
-        )
+            config.samples, family, base, setup.profile, live, folder, 1, clip_skip=clip_skip,
+            text_dtype=None,
+        )  # fmt: skip
         list(prior.generate(config, family, base, setup.examples, folder, device="cpu",
                             dtype=torch.float32))  # fmt: skip
         return sampled.paths[0].read_bytes(), (folder / "0000.png").read_bytes()

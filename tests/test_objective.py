@@ -11,16 +11,11 @@ import pytest
 import torch
 from tests import tiny
 
+from loraloom.config import ObjectiveConfig
 from loraloom.train import batches, model
 from loraloom.train.cache import TensorCache
 from loraloom.train.loop import _batch_loss, _prepare_inputs, _ruler
-from loraloom.train.objective import (
-    min_snr_weight,
-    offset_noise,
-    schedule_of,
-    squared_error,
-    timestep_indices,
-)
+from loraloom.train.objective import Diffusion, objective_of, offset_noise, squared_error
 from loraloom.train.setup import prepare
 from loraloom.train.streams import stream, uniform
 
@@ -33,29 +28,45 @@ def _published_alphas() -> np.ndarray:
     return np.cumprod(1 - betas)
 
 
+def _diffusion(prediction: str, gamma: float = GAMMA) -> Diffusion:
+    config = ObjectiveConfig(min_snr_gamma=gamma, noise_offset=0.0)
+    found = objective_of(tiny.scheduler(prediction), config)
+    assert isinstance(found, Diffusion)
+    return found
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_schedule_is_the_published_one(prediction: str) -> None:
-    schedule = schedule_of(tiny.scheduler(prediction))
+    schedule = _diffusion(prediction)
     np.testing.assert_allclose(schedule.alphas_cumprod, _published_alphas(), rtol=1e-4)
     assert schedule.prediction_type == prediction
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_min_snr_weights(prediction: str) -> None:
-    schedule = schedule_of(tiny.scheduler(prediction))
-    index = torch.tensor([0, 10, 200, 500, 999])
-    abar = _published_alphas()[index.numpy()]
+    index = np.array([0, 10, 200, 500, 999])
+    abar = _published_alphas()[index]
     snr = abar / (1 - abar)
     wanted = np.minimum(snr, GAMMA) / (snr if prediction == "epsilon" else snr + 1)
-    np.testing.assert_allclose(min_snr_weight(schedule, index, GAMMA), wanted, rtol=2e-4)
-    assert torch.equal(min_snr_weight(schedule, index, 0), torch.ones(5))
+    t = torch.from_numpy(index / 999).float()
+    np.testing.assert_allclose(_diffusion(prediction).weight(t), wanted, rtol=2e-4)
+    assert torch.equal(_diffusion(prediction, 0).weight(t), torch.ones(5))
 
 
-def test_timesteps_are_uniform_and_spread() -> None:
-    draws = torch.cat([timestep_indices(i / 97, 4, 1000) for i in range(97)])
-    assert draws.min() >= 0 and draws.max() <= 999
-    assert torch.histc(draws.float(), 4, 0, 1000).tolist() == pytest.approx([97] * 4, abs=4)
-    assert timestep_indices(0.9999999999, 1, 1000).tolist() == [999]
+def test_weights_are_finite_at_zero_terminal_snr() -> None:
+    for prediction in ("epsilon", "v_prediction"):
+        schedule = Diffusion(torch.tensor([0.9, 0.5, 0.0]), prediction, GAMMA)
+        assert schedule.weight(torch.tensor([0.0, 0.5, 1.0])).isfinite().all()
+
+
+def test_times_are_uniform_and_spread() -> None:
+    schedule = _diffusion("epsilon")
+    draws = torch.cat([schedule.draw(i / 97, 4, 1) for i in range(97)])
+    index = draws * 999
+    assert draws.min() >= 0 and draws.max() <= 1
+    torch.testing.assert_close(index, index.round(), atol=1e-4, rtol=0)
+    assert torch.histc(index, 4, 0, 1000).tolist() == pytest.approx([97] * 4, abs=4)
+    assert schedule.draw(0.9999999999, 1, 1).tolist() == [1.0]
 
 
 def test_offset_noise_shifts_whole_channels() -> None:

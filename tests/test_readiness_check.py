@@ -105,8 +105,8 @@ def test_folders_that_hold_nothing(tmp_path: Path) -> None:
 def test_bases_by_name_and_by_family() -> None:
     assert native_of("starter").side_px == 128
     assert native_of("sd15").side_px == 512
-    with pytest.raises(BaseUnknown, match=r"no base 'sd16'. Did you mean 'sd15'.*starter"):
-        native_of("sd16")
+    with pytest.raises(BaseUnknown, match=r"no base 'sd1.5'. Did you mean 'sd15'.*starter"):
+        native_of("sd1.5")
 
 
 def test_shots_follow_the_captions_in_both_languages() -> None:

@@ -7,7 +7,7 @@ from tests import tiny
 
 from loraloom import families, kinds
 from loraloom.errors import BaseUnknown, ConfigInvalid
-from loraloom.families.base import BaseProfile
+from loraloom.families.info import BaseProfile
 from loraloom.kinds import Kind
 from loraloom.train.recipe import fill, resolve
 

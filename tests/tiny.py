@@ -77,10 +77,14 @@ def config(base: Path, pictures: Path, **overrides: Any) -> TrainConfig:
 
 def byte_tokenizer() -> CLIPTokenizer:
     """CLIP's tokenizer with a vocabulary of bytes only: any word can be a trigger."""
+    return CLIPTokenizer(vocab=byte_vocabulary(), merges=[], model_max_length=77)
+
+
+def byte_vocabulary() -> dict[str, int]:
+    """Every byte, within a word and at its end."""
     letters = _byte_letters()
     words = [START, END, *letters, *(letter + "</w>" for letter in letters)]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+    return {word: number for number, word in enumerate(words)}
 
 
 def scheduler(prediction_type: str) -> DDIMScheduler:

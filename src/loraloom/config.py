@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -118,12 +118,29 @@ class ScheduleConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """The loss."""
+    """The loss. Bases of discrete diffusion have the first two settings, bases of flow matching
+    the others; the recipe fills in those that the base has."""
 
-    min_snr_gamma: float = Field(
-        5.0, ge=0, description="caps the weight of nearly clean timesteps; 0: all weigh one"
+    min_snr_gamma: float | None = Field(
+        None, ge=0, description="caps the weight of nearly clean timesteps; 0: all weigh one"
     )
-    noise_offset: float = Field(0.0, ge=0, le=1, description="noise per channel, for dark pictures")
+    noise_offset: float | None = Field(
+        None, ge=0, le=1, description="noise per channel, for dark pictures"
+    )
+    times: Literal["uniform", "logit_normal"] | None = Field(
+        None, description="how times from 0, clean, to 1, noise, are drawn; logit_normal with mean "
+        "0 is elsewhere called sigmoid"
+    )  # fmt: skip
+    logit_mean: float | None = Field(
+        None, ge=-10, le=10, description="mean of log(t / (1 - t)), for logit_normal"
+    )
+    logit_std: float | None = Field(
+        None, gt=0, le=10, description="standard deviation of it, for logit_normal"
+    )
+    shift: Annotated[float, Field(gt=0, le=100)] | Literal["resolution"] | None = Field(
+        None, description="the drawn odds of noise, t / (1 - t), are multiplied by this; "
+        "resolution: by what the base's scheduler says for the picture's size"
+    )  # fmt: skip
 
 
 class PriorConfig(Section):

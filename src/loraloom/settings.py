@@ -57,6 +57,11 @@ def resolve_base(name: str | Path) -> Path:
         return folder
     if folder.is_dir():
         raise BaseUnknown(f"{folder} is not a diffusers folder: it has no model_index.json.")
+    if folder.is_file():
+        raise BaseUnknown(
+            f"{folder} is a file, and a base is a folder. Take a single checkpoint in once, with "
+            f"`loraloom bases add {folder}`; then it is known by its name."
+        )
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else f" Known names: {', '.join(known)}."
     raise BaseUnknown(f"There is no base {str(name)!r}, by name or as a folder.{hint}")

@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from loraloom.adapters import keys, peft_config
-from loraloom.adapters.keys import FoundLayout, Layout, ModuleNames
-from loraloom.adapters.state import AdapterState, each
+from loraloom.adapters.keys import FoundLayout, ModuleNames
+from loraloom.adapters.naming import check_comfyui, kohya_names
+from loraloom.adapters.state import AdapterState, each, with_unit_scale
 from loraloom.errors import AdapterUnreadable
+from loraloom.families.info import Layout
 from loraloom.files import write_atomic
 
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
@@ -47,15 +49,27 @@ def write(
 ) -> None:
     """Write `state` to `path`, whole or not at all; the same input gives the same bytes.
 
-    Raises DiskFull when there is no room, OutputUnwritable otherwise.
+    Raises DiskFull when there is no room, OutputUnwritable otherwise, AdapterKeysUnknown where the
+    layout has no names for the adapter.
     """
-    named = keys.to_kohya(state) if layout == "kohya" else keys.to_diffusers(state)
+    if layout == "diffusers" and "transformer" in state:
+        state = with_unit_scale(state)
+    named = _named(state, layout, metadata)
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in named.items()}
     own = {"format", peft_config.METADATA_KEY}  # diffusers' alone; elsewhere they would mislead
     metadata = {name: value for name, value in metadata.items() if name not in own}
     if layout == "diffusers":
         metadata |= {"format": "pt", peft_config.METADATA_KEY: peft_config.for_diffusers(state)}
     write_atomic(path, _serialise(tensors, metadata))
+
+
+def _named(state: AdapterState, layout: Layout, metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    if layout == "kohya":
+        return keys.to_kohya(state, kohya_names(state, metadata))
+    if layout == "comfyui":
+        check_comfyui(state, metadata)
+        return keys.to_comfyui(state)
+    return keys.to_diffusers(state)
 
 
 def read(

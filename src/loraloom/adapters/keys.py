@@ -1,9 +1,14 @@
 """How each consumer names the tensors of an adapter.
 
 kohya (A1111, Forge, ComfyUI, InvokeAI, diffusers; sd-scripts networks/lora.py): the module path
-with "_" for ".", as `lora_unet_<path>.lora_down.weight`, `.lora_up.weight`, `.alpha`.
+with "_" for ".", as `lora_unet_<path>.lora_down.weight`, `.lora_up.weight`, `.alpha`; for SDXL
+`lora_te1_…`, `lora_te2_…`, and the UNet's paths as in sgm.py (the readers know diffusers' too).
 diffusers: `unet.<path>.lora_A.weight`, `.lora_B.weight`; alpha is kept in the file's metadata as
-`lora_adapter_metadata` (diffusers/loaders/lora_base.py).
+`lora_adapter_metadata` (diffusers/loaders/lora_base.py). `transformer.…` in the same way, but with
+alpha = rank and the scale taken into lora_B: ComfyUI reads these too, and not that metadata, while
+diffusers refuses `.alpha` for most transformers.
+comfyui: `diffusion_model.<path>.lora_A.weight`, `.lora_B.weight`, `.alpha`, for transformers whose
+modules ComfyUI (comfy/lora.py) names as diffusers does.
 PEFT: `base_model.model.<path>.lora_A.weight`, alpha in adapter_config.json beside the file.
 """
 
@@ -15,15 +20,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from loraloom.adapters.sgm import from_sgm, to_sgm
 from loraloom.adapters.state import AdapterState, LoraWeights, canonical, each
 from loraloom.errors import AdapterUnreadable
+from loraloom.families.info import KohyaNames
 
-Layout = Literal["kohya", "diffusers"]
-FoundLayout = Literal["kohya", "diffusers", "peft"]
+FoundLayout = Literal["kohya", "diffusers", "comfyui", "peft"]
 Role = Literal["down", "up", "alpha"]
 ModuleNames = Mapping[str, Collection[str]]  # component -> module paths of the base model
 
-_KOHYA_WRITES = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
 _KOHYA_READS = {
     "lora_unet_": "unet",
     "lora_te_": "text_encoder",
@@ -43,10 +48,13 @@ _ROLES: dict[str, Role] = {
     "lora_linear_layer.up.weight": "up",
     "alpha": "alpha",
 }
+_COMFYUI = "diffusion_model."
+_COMPONENTS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.", "text_encoder_3.")
+_UNET_MODULES = ("down_blocks.", "mid_block.", "up_blocks.", "conv_", "time_emb", "add_emb")
 _OLD_ATTENTION = re.compile(r"\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 _NAMES_WITH_UNDERSCORE = (
     "down_blocks|up_blocks|mid_block|transformer_blocks|to_q|to_k|to_v|to_out|proj_in|proj_out|"
-    "conv_in|conv_out|conv_shortcut|time_emb_proj|time_embedding|add_embedding|linear_1|linear_2|"
+    "conv_in|conv_out|conv_norm_out|conv_shortcut|time_emb_proj|time_embedding|add_embedding|linear_1|linear_2|"
     "text_model|self_attn|q_proj|k_proj|v_proj|out_proj|text_projection"
 )
 
@@ -60,11 +68,12 @@ class Place:
     role: Role
 
 
-def to_kohya(state: AdapterState) -> dict[str, Tensor]:
+def to_kohya(state: AdapterState, names: KohyaNames) -> dict[str, Tensor]:
     """Tensors under kohya's names, alpha as a 0-dim tensor per module."""
     tensors: dict[str, Tensor] = {}
     for component, path, lora in each(state):
-        name = _KOHYA_WRITES[component] + path.replace(".", "_")
+        theirs = to_sgm(path) if names.sgm and component == "unet" else path
+        name = names.prefixes[component] + theirs.replace(".", "_")
         tensors[f"{name}.lora_down.weight"] = lora.down
         tensors[f"{name}.lora_up.weight"] = lora.up
         tensors[f"{name}.alpha"] = torch.tensor(lora.alpha)
@@ -81,6 +90,16 @@ def to_diffusers(state: AdapterState) -> dict[str, Tensor]:
     return tensors
 
 
+def to_comfyui(state: AdapterState) -> dict[str, Tensor]:
+    """A transformer's tensors under ComfyUI's names, alpha as a 0-dim tensor per module."""
+    tensors: dict[str, Tensor] = {}
+    for _, path, lora in each({"transformer": state["transformer"]}):
+        tensors[f"{_COMFYUI}{path}.lora_A.weight"] = lora.down
+        tensors[f"{_COMFYUI}{path}.lora_B.weight"] = lora.up
+        tensors[f"{_COMFYUI}{path}.alpha"] = torch.tensor(lora.alpha)
+    return tensors
+
+
 def layout_of(names: Collection[str]) -> FoundLayout:
     """The layout that a file's tensor names show; raises AdapterUnreadable if none."""
     if any(name.startswith(tuple(_KOHYA_READS)) for name in names):
@@ -92,8 +111,9 @@ def layout_of(names: Collection[str]) -> FoundLayout:
             f"this is no LoRA adapter: none of its {len(names)} tensors has a LoRA name "
             f"(the first is {first[:80]!r}). Give an adapter in kohya, diffusers or PEFT layout."
         )
-    named = any(name.startswith(("unet.", "text_encoder")) for name in lora)
-    return "diffusers" if named else "peft"
+    if any(name.startswith(_COMFYUI) for name in lora):
+        return "comfyui"
+    return "diffusers" if any(name.startswith(_COMPONENTS) for name in lora) else "peft"
 
 
 def place(name: str, modules: ModuleNames | None = None) -> Place | None:
@@ -169,6 +189,7 @@ def _written(component: str, path: str) -> str:
 
 
 def _kohya_path(flat: str, modules: Iterable[str]) -> str:
+    flat = (from_sgm(flat) or flat).replace(".", "_")
     for module in modules:
         if canonical(module).replace(".", "_") == flat.removeprefix("text_model_"):
             return canonical(module)
@@ -178,10 +199,15 @@ def _kohya_path(flat: str, modules: Iterable[str]) -> str:
 
 def _component(stem: str) -> tuple[str, str]:
     head, _, rest = stem.partition(".")
-    if head in ("unet", "text_encoder", "text_encoder_2"):
+    if stem.startswith(_COMPONENTS):
         return head, rest
-    bare = canonical(stem)
-    return ("text_encoder" if bare.startswith("encoder.layers.") else "unet"), bare
+    bare = canonical(stem.removeprefix(_COMFYUI))
+    if bare.startswith("encoder.layers."):
+        return "text_encoder", bare
+    sgm = from_sgm(bare.replace(".", "_"))
+    if sgm is not None:
+        return "unet", _kohya_path(sgm.replace(".", "_"), ())
+    return ("unet" if bare.startswith(_UNET_MODULES) else "transformer"), bare
 
 
 def _some(names: Collection[str]) -> str:

@@ -20,7 +20,7 @@ class AdapterMetadata:
     base_name: str  # as the user gave it: "starter", a hub id, a folder's name
     base_version: str  # kohya's word: "sd_v1", "sd_v2", "sdxl_base_v1-0"
     architecture: str  # ModelSpec's word: "stable-diffusion-v1/lora"
-    prediction_type: str  # diffusers' word: "epsilon", "v_prediction"
+    prediction_type: str  # diffusers' word: "epsilon", "v_prediction"; or "flow"
     trigger: str
     rank: int
     alpha: float
@@ -110,9 +110,10 @@ class AdapterMetadata:
             "implementation": "diffusers",
             "title": self.title,
             "resolution": f"{self.width_px}x{self.height_px}",
-            "prediction_type": "v" if self.prediction_type == "v_prediction" else "epsilon",
             "trigger_phrase": self.trigger,
         }
+        if self.prediction_type in _PREDICTIONS:  # flow matching has no word there
+            fields["prediction_type"] = _PREDICTIONS[self.prediction_type]
         if self.date is not None:
             fields["date"] = self.date
         return {f"modelspec.{name}": value for name, value in fields.items()}
@@ -126,6 +127,7 @@ class AdapterMetadata:
         }
 
 
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 

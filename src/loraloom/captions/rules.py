@@ -112,14 +112,14 @@ def base_style(base: str) -> BaseStyle:
         known = [row["title"].casefold(), *row["names"]]
         if name in known or name.replace("-", " ") in known:
             return BaseStyle(row["title"], row["style"], row.get("video", False))
-    from loraloom import families
+    from loraloom import families, settings
 
     try:
-        info = families.detect(base).info
+        profile = families.detect(base).profile(settings.resolve_base(base))
     except BaseUnknown as error:
         names = ", ".join(row["names"][0] for row in _tables()["base"])
         raise BaseUnknown(f"{error} For the caption style alone, name one of {names}.") from error
-    return BaseStyle(info.title, info.prompt_style, False)
+    return BaseStyle(profile.family, profile.prompt_style or "hybrid", False)
 
 
 @cache

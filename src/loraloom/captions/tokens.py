@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,10 @@ class Counter:
         return Count(len(ids), self.limit, chunks, cut_at)
 
     def _cut_at(self, text: str) -> int:
+        if not getattr(self.tokenizer, "is_fast", True):  # it does not tell where a token stood
+            return bisect_right(
+                range(len(text)), self.limit, key=lambda end: len(self.ids(text[: end + 1]))
+            )
         encoded: Mapping[str, Any] = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
@@ -54,10 +59,11 @@ class Counter:
 def counter(base: str) -> Counter:
     """The counter of a base given by name or folder. Raises BaseUnknown."""
     from loraloom import families
-    from loraloom.families.base import PartName
+    from loraloom.families.parts import PartName
     from loraloom.settings import resolve_base
 
     family = families.detect(base)
-    only: list[PartName] = ["tokenizer"]
+    info = family.info
+    only: list[PartName] = [info.limiting_tokenizer]
     parts = family.load(resolve_base(base), only=only)
-    return Counter(parts.tokenizer, family.info.token_limit, family.info.objective == "discrete")
+    return Counter(getattr(parts, info.limiting_tokenizer), info.token_limit, info.chunked)

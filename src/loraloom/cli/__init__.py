@@ -33,7 +33,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(generate.generate)
-app.command()(bases.bases)
+app.add_typer(bases.app, name="bases")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(caption.app, name="caption")
 app.add_typer(dataset.app, name="dataset")

@@ -13,7 +13,7 @@ from loraloom.errors import OutputExists
 
 app = typer.Typer(help="Look into adapter files and convert them.", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a .safetensors adapter file")]
-Layout = Literal["kohya", "diffusers"]
+Layout = Literal["kohya", "diffusers", "comfyui"]
 
 
 @app.command()
@@ -49,7 +49,7 @@ def inspect(
 @app.command()
 def convert(
     file: File,
-    to: Annotated[Layout, typer.Option(help="kohya: ComfyUI, AUTOMATIC1111; or diffusers")],
+    to: Annotated[Layout, typer.Option(help="docs/families.md tells who reads which")],
     out: Annotated[Path, typer.Option(help="file to write; must not exist")],
 ) -> None:
     """Write an adapter in another program's key layout.

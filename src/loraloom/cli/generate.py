@@ -30,8 +30,12 @@ def generate(
         int, typer.Option(min=0, max=MAX_SEED, help="of the first picture; then one more each")
     ] = 0,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="pictures for each prompt")] = 1,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="denoising steps")] = 20,
-    guidance: Annotated[float, typer.Option(min=0, max=100, help="guidance scale")] = 5.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="denoising steps; none: the base's own")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, max=100, help="guidance scale; none: the base's own")
+    ] = None,
     clip_skip: Annotated[
         int, typer.Option(min=0, max=10, help="last text encoder layers left out, as in training")
     ] = 0,
@@ -62,6 +66,7 @@ def generate(
         for number in range(count)
     ]
     generator = _open_generator(base, adapters)
+    requests = [generator.complete(request) for request in requests]
     with messages.status("Drawing") as status:
         for first in range(0, len(requests), BATCH_SIZE):
             status.update(f"Drawing {first + 1} of {len(requests)}")

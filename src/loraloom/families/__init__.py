@@ -8,15 +8,18 @@ from importlib import import_module
 from pathlib import Path
 
 from loraloom.errors import BaseUnknown
-from loraloom.families.base import Family, FamilyInfo, read_model_index
+from loraloom.families.base import Family
+from loraloom.families.info import FamilyInfo
+from loraloom.families.parts import read_model_index
 from loraloom.settings import resolve_base
 
 
 @cache
 def _all() -> dict[str, Family]:
+    """Each module here that has a FAMILY; the others are what families share."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = [import_module(f"{__name__}.{name}") for name in names if name != "base"]
-    families: list[Family] = [module.FAMILY for module in modules]
+    modules = [import_module(f"{__name__}.{name}") for name in names]
+    families: list[Family] = [m.FAMILY for m in modules if hasattr(m, "FAMILY")]
     return {family.info.id: family for family in families}
 
 
@@ -40,7 +43,7 @@ def detect(source: str | Path) -> Family:
     index = read_model_index(base)
     refusals = []
     for family in _all().values():
-        if family.matches(index):
+        if family.matches(base, index):
             refusal = family.refusal(base)
             if refusal is None:
                 return family

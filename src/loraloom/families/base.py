@@ -6,154 +6,82 @@ Importing this module or a family does not import torch; the methods that need i
 from __future__ import annotations
 
 import hashlib
-import json
-import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from loraloom.errors import BaseUnknown
+from loraloom.families import latents
+from loraloom.families.info import BaseProfile, FamilyInfo
+from loraloom.families.latents import LatentFormat
+from loraloom.families.parts import (
+    PartName,
+    Parts,
+    import_class,
+    load_parts,
+    part_folder,
+    read_config,
+)
+from loraloom.families.profile import read_profile, variant_by_name
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from torch import Tensor
 
-PartName = Literal["denoiser", "text_encoder", "tokenizer", "vae", "scheduler"]
-ALL_PARTS: tuple[PartName, ...] = ("denoiser", "text_encoder", "tokenizer", "vae", "scheduler")
-
-
-@dataclass(frozen=True)
-class FamilyInfo:
-    """What is known of a family without its weights."""
-
-    id: str
-    title: str
-    licence: str
-    folders: Mapping[PartName, str]
-    """Part -> its folder in a diffusers folder; the names are the adapter file's components too."""
-    prompt_style: Literal["tags", "hybrid", "sentences"]
-    token_limit: int
-    negative_prompt: bool
-    native_px: int
-    size_multiple_px: int
-    max_aspect: float
-    objective: Literal["discrete", "flow"]
-    targets: Mapping[str, tuple[str, ...]]
-    """Preset name -> endings of the denoiser's module paths that get an adapter."""
-    text_encoder_targets: tuple[str, ...]
-    layouts: tuple[Literal["kohya", "diffusers"], ...]
-    """Adapter file layouts that its users read, the one written as adapter.safetensors first."""
-    base_version: str
-    architecture: str
-    defaults: Mapping[str, object] = field(repr=False)
-    """Recipe defaults, `common` and one table per kind, from data/<id>.toml."""
-
-
-@dataclass(frozen=True)
-class BaseProfile:
-    """What one base folder says of itself: the family's values, changed by its loraloom.toml."""
-
-    title: str
-    native_px: int
-    size_multiple_px: int
-    max_aspect: float
-    defaults: Mapping[str, object] = field(default_factory=dict)
-    class_words: Mapping[str, str] = field(default_factory=dict)
-    """Kind -> what the base calls such a thing ("person"), for prior preservation."""
-
-
-@dataclass(frozen=True)
-class LatentFormat:
-    """Latents are (B, channels, H / factor, W / factor), times `scale` for unit variance."""
-
-    channels: int
-    factor: int
-    scale: float
+Embeds = dict[str, "Tensor | list[Tensor]"]
+"""A pipeline's arguments: one row, or one item of a list, for each prompt."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """The named tensors of ONE caption, without a batch dimension and without padding."""
+    """The named tensors of ONE caption, without a batch dimension and without padding: `context`
+    (L, width), and what else the family has, such as `pooled` (width,)."""
 
     tensors: Mapping[str, Tensor]
 
 
-@dataclass
-class Parts:
-    """A loaded base. A part that was not asked for, or was freed, is None (typed loosely: the
-    libraries ship no types)."""
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture came to its size, (height, width) or (top, left) in pixels each.
 
-    denoiser: Any = None
-    text_encoder: Any = None
-    tokenizer: Any = None
-    vae: Any = None
-    scheduler: Any = None
+    For bases that are told: SDXL, section 2.2 of arXiv:2307.01952.
+    """
+
+    original_px: tuple[int, int]
+    crop_px: tuple[int, int]
+    """Where the cut begins, after scaling."""
+    target_px: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a pipeline is to draw."""
+
+    guidance: float
+    steps: int
+    width_px: int
+    height_px: int
 
 
 class Family(ABC):
     """One kind of base model. Stateless: everything loaded lives in `Parts`."""
 
     info: FamilyInfo
+    arguments: Mapping[str, str] = MappingProxyType(
+        {"context": "prompt_embeds", "pooled": "pooled_prompt_embeds", "mask": "prompt_embeds_mask"}
+    )
+    """Name in a condition -> the pipeline's argument."""
 
-    @abstractmethod
-    def matches(self, model_index: Mapping[str, object]) -> bool:
-        """Whether a diffusers folder with this model_index.json belongs to the family."""
-
-    def refusal(self, base: Path) -> str | None:
-        """Why a base that matches is not the family's all the same; None where it is.
-
-        Reads JSON only; what is missing or broken is told by `load`.
-        """
-        return None
-
-    @abstractmethod
-    def load(
-        self,
-        base: Path,
-        *,
-        only: Collection[PartName] = ALL_PARTS,
-        dtype: torch.dtype | None = None,
-        device: str = "cpu",
-    ) -> Parts:
-        """Load parts in eval mode without gradients; dtype None is float32. Raises BaseUnknown."""
-
-    @abstractmethod
-    def latent_format(self, vae: Any) -> LatentFormat:
-        """The latents' shape and scale, read from the loaded VAE."""
+    # What differs from family to family.
 
     @abstractmethod
     def encode_text(
         self, parts: Parts, captions: Sequence[str], *, clip_skip: int = 0
     ) -> list[Condition]:
         """One condition a caption; gradients flow if the caller has not switched them off."""
-
-    @abstractmethod
-    def prompt_embeds(
-        self,
-        parts: Parts,
-        prompts: Sequence[str],
-        negatives: Sequence[str],
-        *,
-        clip_skip: int = 0,
-    ) -> dict[str, Tensor]:
-        """The pipeline's arguments that stand for these texts, of any length, one row a prompt.
-
-        Conditions as in training, since a pipeline given text would cut it at the token limit.
-        """
-
-    @abstractmethod
-    def encode_image(self, vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, h, w)."""
-
-    @abstractmethod
-    def decode(self, vae: Any, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1]."""
-
-    @abstractmethod
-    def collate(self, conditions: Sequence[Condition]) -> dict[str, Tensor]:
-        """Pad and stack the conditions of a batch; a mask is there only where lengths differ."""
 
     @abstractmethod
     def predict(
@@ -167,38 +95,153 @@ class Family(ABC):
     ) -> Tensor:
         """The denoiser's output for x_t (B, C, h, w) at t (B,) in [0, 1], where 1 is noise.
 
-        `timesteps`: how many the base's scheduler has, for a denoiser that counts them.
+        `condition`: what `collate` and `geometry` gave. `timesteps`: how many the base's scheduler
+        has, for a denoiser that counts them. Flow families: towards noise - x0.
         """
 
-    @abstractmethod
-    def pipeline(self, parts: Parts) -> Any:
-        """The diffusers pipeline that users generate with, over these very parts."""
+    def geometry(self, pictures: Sequence[Geometry]) -> dict[str, Tensor]:
+        """What the denoiser is told of the pictures' sizes, one row each; float32."""
+        return {}
 
-    def profile(self, base: Path) -> BaseProfile:
-        """The base folder's own sizes and defaults; reads JSON and TOML only."""
-        own = _read_toml(base / "loraloom.toml")
-        return BaseProfile(
-            title=str(own.get("title", base.name)),
-            native_px=int(own.get("native_px", self.native_px(base))),
-            size_multiple_px=int(own.get("size_multiple_px", self.info.size_multiple_px)),
-            max_aspect=float(own.get("max_aspect", self.info.max_aspect)),
-            defaults=own.get("defaults", {}),
-            class_words=own.get("class_words", {}),
+    def level(
+        self, parts: Parts, conditions: Sequence[Condition], *, clip_skip: int
+    ) -> Sequence[Condition]:
+        """The conditions as a pipeline wants them, which may ask for one length."""
+        return conditions
+
+    # What is the same, unless a family says otherwise.
+
+    def matches(self, base: Path, index: Mapping[str, object]) -> bool:
+        """Whether a diffusers folder with this model_index.json belongs to the family."""
+        return all(part.accepts(index) for part in self.info.parts.values() if part.classes)
+
+    def refusal(self, base: Path) -> str | None:
+        """Why a base that matches is not the family's all the same; None where it is.
+
+        Reads JSON only; what is missing or broken is told by `load`.
+        """
+        folders = self.info.folders
+        denoiser = read_config(base, folders["denoiser"])
+        vae = read_config(base, folders["vae"])
+        takes, gives = denoiser.get("in_channels"), vae.get("latent_channels", vae.get("z_dim"))
+        packing = self.info.patch**2 if self.info.packed else 1
+        if takes is None or gives is None or takes == gives * packing:
+            return None
+        return (
+            f"The denoiser of {base} takes {takes} channels, and its VAE gives {gives * packing}: "
+            "it is made for inpainting or the like. Use the model that draws from text alone."
         )
 
-    def native_px(self, base: Path) -> int:
-        """The side of the square that this base was trained at, in pixels."""
-        return self.info.native_px
+    def load(
+        self,
+        base: Path,
+        *,
+        only: Collection[PartName] | None = None,
+        dtype: torch.dtype | None = None,
+        device: str = "cpu",
+    ) -> Parts:
+        """Load parts in eval mode without gradients; dtype None is float32. Raises BaseUnknown."""
+        return load_parts(self.info.parts, base, only=only, dtype=dtype, device=device)
 
-    def folder(self, base: Path, part: PartName) -> Path:
-        """Where a part lies. Raises BaseUnknown where it is missing."""
-        folder = base / self.info.folders[part]
-        if not folder.is_dir():
-            raise BaseUnknown(
-                f"The base {base} has no folder {folder.name!r}: it is not complete. Download it "
-                "again."
-            )
-        return folder
+    def latent_format(self, vae: Any) -> LatentFormat:
+        """The latents' shape and scale, read from the loaded VAE."""
+        return latents.format_of(vae)
+
+    def encode_image(self, vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels (B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, h, w)."""
+        return latents.encode(vae, pixels)
+
+    def decode(self, vae: Any, scaled: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1]."""
+        return latents.decode(vae, scaled)
+
+    def collate(self, conditions: Sequence[Condition]) -> dict[str, Tensor]:
+        """Stack the conditions of a batch. Where lengths differ `context` (B, L, width) is padded
+        with zeros, and `mask` (B, L) of ones and zeros tells what is text."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        names = conditions[0].tensors
+        rows = {name: [condition.tensors[name] for condition in conditions] for name in names}
+        contexts = rows["context"]
+        if len({len(context) for context in contexts}) == 1:
+            return {name: torch.stack(values) for name, values in rows.items()}
+        del rows["context"]
+        ones = [torch.ones_like(context[:, 0]) for context in contexts]
+        return {
+            "context": pad_sequence(contexts, batch_first=True),
+            "mask": pad_sequence(ones, batch_first=True),
+            **{name: torch.stack(values) for name, values in rows.items()},
+        }
+
+    def prompt_embeds(
+        self,
+        parts: Parts,
+        prompts: Sequence[str],
+        negatives: Sequence[str],
+        *,
+        clip_skip: int = 0,
+    ) -> Embeds:
+        """The pipeline's arguments that stand for these texts, of any length, one row a prompt.
+
+        Conditions as in training, since a pipeline given text would cut it at the token limit.
+        """
+        texts = [*prompts, *(negatives if self.info.negative_prompt else ())]
+        conditions = self.encode_text(parts, texts, clip_skip=clip_skip)
+        batch = self.collate(self.level(parts, conditions, clip_skip=clip_skip))
+        embeds: Embeds = {}
+        for name, rows in batch.items():
+            embeds[self.arguments[name]] = rows[: len(prompts)]
+            if self.info.negative_prompt:
+                embeds[f"negative_{self.arguments[name]}"] = rows[len(prompts) :]
+        return embeds
+
+    def pipeline_options(self, parts: Parts) -> dict[str, Any]:
+        """What the pipeline is made with beside the parts."""
+        return {}
+
+    def pipeline(self, parts: Parts) -> Any:
+        """The diffusers pipeline that users generate with, over these very parts."""
+        named = {part.folder: getattr(parts, name) for name, part in self.info.parts.items()}
+        pipe = import_class(f"diffusers.{self.info.pipeline}")(
+            **named, **self.pipeline_options(parts)
+        )
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def draw(
+        self,
+        pipe: Any,
+        embeds: Embeds,
+        how: Drawing,
+        generator: torch.Generator | list[torch.Generator],
+    ) -> list[Image.Image]:
+        """Pictures from the pipeline, one for each row of `embeds`."""
+        import torch
+
+        exact = self.info.parts["vae"].always_float32
+        drawn: Any = pipe(
+            **embeds,
+            **{self.info.guidance: how.guidance},
+            num_inference_steps=how.steps,
+            width=how.width_px,
+            height=how.height_px,
+            generator=generator,
+            output_type="latent" if exact else "pil",
+        ).images
+        if exact:
+            with torch.no_grad(), torch.autocast(drawn.device.type, enabled=False):
+                drawn = pipe.image_processor.postprocess(self.decode(pipe.vae, drawn.float()))
+        pictures: list[Image.Image] = drawn
+        return pictures
+
+    def profile(self, base: Path) -> BaseProfile:
+        """The base's own sizes and defaults; reads JSON and TOML only."""
+        return read_profile(self.info, base, self.variant(base))
+
+    def variant(self, base: Path) -> str:
+        """Which of the family's variants a base is, as it tells itself; "" where it is none."""
+        return variant_by_name(self.info, base)
 
     def fingerprint(self, base: Path, part: PartName) -> str:
         """SHA-256 over the files of one part: what caches and checkpoints are keyed by.
@@ -206,32 +249,9 @@ class Family(ABC):
         Raises BaseUnknown where the part is missing.
         """
         digest = hashlib.sha256()
-        for file in sorted(self.folder(base, part).iterdir()):
+        for file in sorted(part_folder(base, self.info.parts[part]).iterdir()):
             if file.is_file():
                 with file.open("rb") as stream:
                     digest.update(file.name.encode())
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
-
-
-def read_model_index(base: Path) -> dict[str, object]:
-    """The folder's model_index.json. Raises BaseUnknown where there is none that can be read."""
-    path = base / "model_index.json"
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BaseUnknown(
-            f"{base} is not a diffusers folder: its model_index.json cannot be read."
-        ) from error
-    if not isinstance(index, dict):
-        raise BaseUnknown(f"{path} should hold a JSON object.")
-    return index
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BaseUnknown(f"{path} is not valid TOML: {error}.") from error

@@ -1,7 +1,8 @@
 """A base held in memory, with adapters that are switched and mixed between pictures."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,23 @@ from loraloom.adapters.check import check_keys, weight_shapes
 from loraloom.adapters.file import read
 from loraloom.adapters.keys import to_diffusers
 from loraloom.adapters.state import with_unit_scale
-from loraloom.errors import AdapterNameUnknown, PromptEmpty, SizeInvalid
+from loraloom.config import SamplesConfig, merge
+from loraloom.errors import AdapterNameUnknown, ConfigInvalid, PromptEmpty, SizeInvalid
+from loraloom.families.base import Drawing, Embeds
+from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.settings import resolve_base
 from loraloom.train.precision import choose_device
 
 
 @dataclass(frozen=True)
 class Request:
-    """One picture to draw. Width and height default to the base's native side."""
+    """One picture to draw. Guidance, steps, width and height default to the base's own."""
 
     prompt: str
     seed: int
     negative_prompt: str = ""
-    guidance: float = 5.0
-    steps: int = 20
+    guidance: float | None = None
+    steps: int | None = None
     width_px: int | None = None
     height_px: int | None = None
     clip_skip: int = 0
@@ -47,12 +51,12 @@ class Generator:
         folder = resolve_base(base)
         self._profile = self._family.profile(folder)
         self._parts = self._family.load(folder, dtype=dtype, device=device or choose_device())
-        names = self._family.info.folders
+        info = self._family.info
         self._shapes = {
-            names["denoiser"]: weight_shapes(self._parts.denoiser),
-            names["text_encoder"]: weight_shapes(self._parts.text_encoder),
+            info.folders[part]: weight_shapes(getattr(self._parts, part)) for part in info.adapted
         }
         self._pipeline: Any = self._family.pipeline(self._parts)
+        self._samples = sampling(info, self._profile)
         self._loaded: dict[str, str] = {}  # the caller's name -> the name inside the pipeline
 
     @property
@@ -95,10 +99,10 @@ class Generator:
     def generate(self, requests: Sequence[Request], batch_size: int = 8) -> list[Image.Image]:
         """The pictures, in the order of `requests`; a seed gives the same noise in any batch.
 
-        Raises PromptEmpty, SizeInvalid and ConfigInvalid (clip_skip) before anything is drawn.
+        Raises PromptEmpty, SizeInvalid and ConfigInvalid (clip_skip, negative_prompt) before
+        anything is drawn.
         """
-        for request in requests:
-            self._check(request)
+        requests = [self.complete(request) for request in requests]
         embeds = [self._embeds(request) for request in requests]
         pictures: dict[int, Image.Image] = {}
         keys = [_batch_key(*pair) for pair in zip(requests, embeds, strict=True)]
@@ -107,29 +111,46 @@ class Generator:
             pictures.update(zip(batch, drawn, strict=True))
         return [pictures[i] for i in range(len(requests))]
 
-    def _embeds(self, request: Request) -> dict[str, Tensor]:
+    def complete(self, request: Request) -> Request:
+        """The request with what it left to the base. Raises what is wrong with it."""
+        self._check(request)
+        own, native = self._samples, self._profile.native_px
+        return replace(
+            request,
+            guidance=own.guidance if request.guidance is None else request.guidance,
+            steps=request.steps or own.steps,
+            width_px=request.width_px or native,
+            height_px=request.height_px or native,
+        )
+
+    def _embeds(self, request: Request) -> Embeds:
         """Each request's own, so that its length never depends on what it is drawn with."""
         return self._family.prompt_embeds(
             self._parts, [request.prompt], [request.negative_prompt], clip_skip=request.clip_skip
         )
 
-    def _draw(
-        self, batch: Sequence[Request], embeds: Sequence[Mapping[str, Tensor]]
-    ) -> list[Image.Image]:
+    def _draw(self, batch: Sequence[Request], embeds: Sequence[Embeds]) -> list[Image.Image]:
         first = batch[0]
-        drawn: list[Image.Image] = self._pipeline(
-            **{name: torch.cat([one[name] for one in embeds]) for name in embeds[0]},
-            generator=[torch.Generator().manual_seed(request.seed) for request in batch],
-            guidance_scale=first.guidance,
-            num_inference_steps=first.steps,
-            width=first.width_px or self._profile.native_px,
-            height=first.height_px or self._profile.native_px,
-        ).images
-        return drawn
+        assert first.guidance is not None and first.steps, "see `complete`"
+        assert first.width_px and first.height_px
+        return self._family.draw(
+            self._pipeline,
+            {name: _joined([one[name] for one in embeds]) for name in embeds[0]},
+            Drawing(first.guidance, first.steps, first.width_px, first.height_px),
+            [torch.Generator().manual_seed(request.seed) for request in batch],
+        )
 
     def _check(self, request: Request) -> None:
         if not request.prompt.strip():
             raise PromptEmpty("The prompt is empty. Say what the picture should show.")
+        title, info = self._profile.family, self._family.info
+        if request.negative_prompt.strip() and not info.negative_prompt:
+            raise ConfigInvalid(f"A negative prompt has no effect on {title}: leave it out.")
+        if request.clip_skip and not info.clip_skip:
+            raise ConfigInvalid(
+                f"clip_skip = {request.clip_skip} has no effect on {title}, whose text encoders "
+                "are taken whole: leave it out."
+            )
         for side_px in (request.width_px, request.height_px):
             if side_px is not None and (side_px <= 0 or side_px % self._multiple_px):
                 raise SizeInvalid(
@@ -139,13 +160,29 @@ class Generator:
 
     @property
     def _multiple_px(self) -> int:
-        return int(self._pipeline.vae_scale_factor)
+        factor = self._family.latent_format(self._parts.vae).factor
+        return factor * self._family.info.patch
 
 
-def _batch_key(request: Request, embeds: Mapping[str, Tensor]) -> Hashable:
+def sampling(info: FamilyInfo, profile: BaseProfile) -> SamplesConfig:
+    """How pictures are drawn from a base unless one says otherwise."""
+    family = [info.defaults, info.defaults.get("common", {})]
+    base = [profile.defaults, profile.defaults.get("common", {})]
+    tables = [tree.get("samples", {}) for tree in (*family, *base)]
+    return SamplesConfig.model_validate(merge(*tables))
+
+
+def _batch_key(request: Request, embeds: Embeds) -> Hashable:
     """Equal for requests that one call of the pipeline can draw together."""
-    shapes = tuple(tuple(tensor.shape) for tensor in embeds.values())
+    shapes = tuple(tuple(rows.shape) for rows in embeds.values() if isinstance(rows, Tensor))
     return request.guidance, request.steps, request.width_px, request.height_px, shapes
+
+
+def _joined(rows: Sequence[Tensor | list[Tensor]]) -> Tensor | list[Tensor]:
+    """One pipeline argument for several prompts."""
+    tensors = [one for one in rows if isinstance(one, Tensor)]
+    lists = [one for one in rows if isinstance(one, list)]
+    return torch.cat(tensors) if tensors else list(chain.from_iterable(lists))
 
 
 def _batches(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:

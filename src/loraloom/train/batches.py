@@ -13,7 +13,8 @@ import torch
 from loraloom.config import DataConfig
 from loraloom.dataset.buckets import Crop, choose_bucket, plan_crop
 from loraloom.dataset.folder import Item
-from loraloom.families.base import BaseProfile
+from loraloom.families.base import Geometry
+from loraloom.families.info import BaseProfile
 from loraloom.train.streams import shuffled, stream, uniform
 
 SHUFFLES_PER_CAPTION = 16
@@ -38,6 +39,16 @@ class Example:
     def key(self) -> str:
         """What the picture and its caption are, wherever they stand."""
         return hashlib.sha256(f"{self.sha256}\0{self.caption}".encode()).hexdigest()
+
+    def geometry(self, mirrored: bool = False) -> Geometry:
+        """How the picture came to its size; mirrored, the cut begins as far from the other side."""
+        crop, bucket = self.crop, self.crop.bucket
+        left_px = crop.resized_px[0] - crop.left_px - bucket.width_px if mirrored else crop.left_px
+        return Geometry(
+            original_px=(crop.original_height_px, crop.original_width_px),
+            crop_px=(crop.top_px, left_px),
+            target_px=(bucket.height_px, bucket.width_px),
+        )
 
 
 @dataclass(frozen=True)

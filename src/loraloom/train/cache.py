@@ -18,7 +18,8 @@ from torch import Tensor
 
 from loraloom.dataset.buckets import apply_crop
 from loraloom.dataset.images import open_rgb
-from loraloom.families.base import Condition, Family, Parts
+from loraloom.families.base import Condition, Family
+from loraloom.families.parts import Parts
 from loraloom.files import write_atomic
 from loraloom.train.batches import Example
 from loraloom.train.events import Stage
@@ -79,7 +80,7 @@ def text_key(encoder_id: str, clip_skip: int, caption: str) -> str:
 def fill_latents(
     cache: TensorCache, family: Family, vae: Any, wanted: Mapping[str, tuple[Example, bool]]
 ) -> Iterator[Stage]:
-    """Mean and std of each picture's latents (C, h, w); `wanted`: key -> example, mirrored.
+    """Mean and std of each picture's latents (C, …); `wanted`: key -> example, mirrored.
 
     One at a time, so that a latent never depends on what it was encoded with.
     """

@@ -18,13 +18,13 @@ from torch import Tensor
 from loraloom.config import TrainConfig
 from loraloom.errors import LossNotFinite
 from loraloom.families.base import Condition
+from loraloom.families.parts import PartName, text_parts
 from loraloom.train import (
     allocator,
     batches,
     cache,
     lora,
     model,
-    objective,
     outcome,
     prior,
     validation,
@@ -34,6 +34,7 @@ from loraloom.train.cache import TensorCache
 from loraloom.train.checkpoint import Checkpoint, load_latest, save_checkpoint
 from loraloom.train.events import Event, Finished, Saved, Stage, Started, Step, Warned
 from loraloom.train.model import Model
+from loraloom.train.objective import offset_noise, squared_error
 from loraloom.train.optimiser import set_learning_rate
 from loraloom.train.precision import autocast, name_of
 from loraloom.train.record import RunRecord
@@ -41,6 +42,7 @@ from loraloom.train.samples import sample
 from loraloom.train.setup import Setup, prepare
 from loraloom.train.stop import StopRequest, TrainingStopped
 from loraloom.train.streams import stream, uniform
+from loraloom.train.texts import batch_condition, cut_captions
 
 
 def run(
@@ -132,7 +134,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         if config.samples.prompts and _due(step, config.samples.every_steps, last):
             yield sample(
                 config.samples, setup.family, setup.base, setup.profile, live.parts,
-                out / "samples", step, clip_skip=config.clip_skip,
+                out / "samples", step, clip_skip=config.clip_skip, text_dtype=setup.text_dtype,
             )  # fmt: skip
         if step % config.checkpoint.every_steps == 0 or last or stop.asked:
             seconds = seconds_before + time.monotonic() - begun
@@ -159,7 +161,7 @@ def _class_examples(setup: Setup) -> tuple[Example, ...]:
     return setup.class_pictures or prior.examples_of(setup.config, setup.examples, drawn)
 
 
-def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage]:
+def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage | Warned]:
     """Class pictures, latents and text conditions; what encodes them is freed at the end."""
     config, family = setup.config, setup.family
     if not setup.class_pictures:
@@ -172,8 +174,17 @@ def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage]:
     captions = {} if setup.text_encoder_steps else setup.wanted_captions(everything)
     if all(key in tensors for key in (*latents, *captions)):
         return
-    parts = family.load(setup.base, only=("vae", "text_encoder", "tokenizer"), device=setup.device)
-    yield from cache.fill_latents(tensors, family, parts.vae, latents)
+    vae = family.load(setup.base, only=["vae"], device=setup.device).vae
+    yield from cache.fill_latents(tensors, family, vae, latents)
+    del vae
+    texts: tuple[PartName, ...] = text_parts(family.info.parts) if captions else ()
+    parts = family.load(setup.base, only=texts, dtype=setup.text_dtype, device=setup.device)
+    cut = cut_captions(family, parts, captions.values())
+    if cut:
+        yield Warned(
+            f"{cut} of {len(captions)} captions are longer than the {family.info.token_limit} "
+            f"tokens that {family.info.title} takes: what comes after them is not learnt."
+        )
     yield from cache.fill_texts(tensors, family, parts, config.clip_skip, captions)
 
 
@@ -186,7 +197,7 @@ def _batch_loss(
     number: int,
 ) -> Tensor:
     """The weighted loss of one batch: a scalar with a graph behind it."""
-    config, schedule = setup.config, live.schedule
+    config, learned = setup.config, live.objective
     places = range(number * len(batch), (number + 1) * len(batch))
     picks = [
         batches.pick(example, config.data, config.seed, step, place)
@@ -198,15 +209,13 @@ def _batch_loss(
         mean, std = latent["mean"], latent["std"]
         latents.append(mean + std * torch.randn(mean.shape, generator=pick.generator))
         noise = torch.randn(mean.shape, generator=pick.generator)
-        strength = config.objective.noise_offset
-        noises.append(objective.offset_noise(noise, pick.generator, strength))
-    x0 = torch.stack(latents).to(setup.device)  # (B, C, h, w)
+        noises.append(offset_noise(noise, pick.generator, learned.noise_offset))
+    x0 = torch.stack(latents).to(setup.device)  # (B, C, …)
     noise = torch.stack(noises).to(setup.device)
     start = uniform(stream(config.seed, "timesteps", step, number))
-    index = objective.timestep_indices(start, len(batch), schedule.length).to(setup.device)
-    x_t = objective.add_noise(schedule, x0, noise, index).to(setup.dtype)
-    weight = objective.min_snr_weight(schedule, index, config.objective.min_snr_gamma)
-    weight = weight * torch.tensor([e.weight for e in batch], device=setup.device)
+    t = learned.draw(start, len(batch), x0[0, 0].numel() // setup.family.info.patch**2)
+    x_t = learned.add_noise(x0, noise, t).to(setup.dtype)
+    weight = learned.weight(t) * torch.tensor([e.weight for e in batch], device=setup.device)
 
     trained = step <= setup.text_encoder_steps
     # Conditions that are kept must not depend on the step that first asked for them.
@@ -217,16 +226,13 @@ def _batch_loss(
         lora.dropout(dropping, config.adapter.dropout, generator),
     ):
         conditions = live.texts([pick.caption for pick in picks], trained=trained)
-        condition = {
-            name: tensor.to(setup.device, setup.dtype)
-            for name, tensor in setup.family.collate(conditions).items()
-        }
+        sizes = [pick.example.geometry(pick.mirrored) for pick in picks]
+        condition = batch_condition(setup.family, conditions, sizes, x_t)
         predicted = setup.family.predict(
-            live.parts.denoiser, x_t, objective.canonical_t(schedule, index), condition,
-            timesteps=schedule.length,
-        )  # fmt: skip
-    wanted = objective.target(schedule, x0, noise, index)
-    return (weight * objective.squared_error(predicted, wanted)).mean()
+            live.parts.denoiser, x_t, t, condition, timesteps=learned.length
+        )
+    wanted = learned.target(x0, noise, t)
+    return (weight * squared_error(predicted, wanted)).mean()
 
 
 def _ruler(setup: Setup, live: Model, tensors: TensorCache) -> validation.Ruler:
@@ -241,7 +247,7 @@ def _ruler(setup: Setup, live: Model, tensors: TensorCache) -> validation.Ruler:
     return validation.Ruler(
         setup.config.validation,
         setup.family,
-        live.schedule,
+        live.objective,
         setup.config.seed,
         latent,
         condition,

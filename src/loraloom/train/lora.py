@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,7 +19,7 @@ from loraloom.errors import NothingToTrain
 def inject(
     model: nn.Module, config: AdapterConfig, targets: Iterable[str], generator: torch.Generator
 ) -> dict[str, nn.Parameter]:
-    """Add an adapter of zero effect to each module whose path ends in a target.
+    """Add an adapter of zero effect to each module whose path ends in a target; see `pattern`.
 
     Returns the trained weights by name, float32 whatever the model's dtype; all else is frozen.
     Raises NothingToTrain where no module fits.
@@ -30,7 +31,7 @@ def inject(
         # peft multiplies by alpha / r with whatever number alpha is, though it declares int.
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
-        target_modules=endings,
+        target_modules=pattern(endings),
     )
     try:
         with torch.random.fork_rng(devices=[]):
@@ -55,6 +56,12 @@ def inject(
     # peft's new layers start in training mode, where their dropout draws from the global stream.
     model.eval()
     return trained
+
+
+def pattern(endings: Iterable[str]) -> str:
+    """A regular expression for module paths that end in any of these; "*" is any one name."""
+    choices = (re.escape(ending).replace(r"\*", r"[^.]+") for ending in endings)
+    return rf"(?:.*\.)?(?:{'|'.join(choices)})"
 
 
 def copy_into(trained: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor]) -> None:

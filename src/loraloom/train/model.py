@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ from torch.optim import AdamW
 from loraloom.adapters.check import ModuleShapes, weight_shapes
 from loraloom.adapters.state import AdapterState, from_peft
 from loraloom.errors import NothingToTrain
-from loraloom.families.base import Parts
+from loraloom.families.parts import Parts, text_parts
 from loraloom.train import lora, optimiser
 from loraloom.train.cache import TensorCache, condition
-from loraloom.train.objective import DiscreteSchedule, schedule_of
+from loraloom.train.objective import Objective, objective_of
 from loraloom.train.packed import pack_frozen
 from loraloom.train.setup import Setup
 from loraloom.train.streams import stream
@@ -30,7 +31,7 @@ class Model:
     trained: dict[str, nn.Parameter]
     optimiser: AdamW
     texts: Texts
-    schedule: DiscreteSchedule
+    objective: Objective
     components: dict[str, nn.Module]
     """Name in adapter files ("unet") -> model with an adapter."""
 
@@ -73,23 +74,24 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     components = {info.folders["denoiser"]: parts.denoiser}
     texts: Texts = FrozenTexts(lambda caption: condition(cache, setup.text_key(caption)))
     if setup.text_encoder_steps:
-        encoder = setup.family.load(
-            setup.base, only=("text_encoder", "tokenizer"), dtype=setup.dtype, device=setup.device
+        parts.take(
+            setup.family.load(
+                setup.base, only=text_parts(info.parts), dtype=setup.dtype, device=setup.device
+            )
         )
-        parts.text_encoder, parts.tokenizer = encoder.text_encoder, encoder.tokenizer
-        weights = lora.inject(
-            parts.text_encoder, config.adapter, info.text_encoder_targets, generator
-        )
-        trained |= _over("text_encoder/", weights)
-        groups.append((list(weights.values()), config.text_encoder.learning_rate))
-        components[info.folders["text_encoder"]] = parts.text_encoder
+        for part in info.trained_encoders:
+            encoder = getattr(parts, part)
+            weights = lora.inject(encoder, config.adapter, info.text_encoder_targets, generator)
+            trained |= _over(f"{part}/", weights)
+            groups.append((list(weights.values()), config.text_encoder.learning_rate))
+            components[info.folders[part]] = encoder
         texts = TrainedTexts(setup.family, parts, config.clip_skip)
     return Model(
         parts=parts,
         trained=trained,
         optimiser=optimiser.build(groups, config.optimiser),
         texts=texts,
-        schedule=schedule_of(parts.scheduler, setup.device),
+        objective=objective_of(parts.scheduler, config.objective, setup.device),
         components=components,
     )
 
@@ -97,10 +99,14 @@ def load(setup: Setup, cache: TensorCache) -> Model:
 def _present(endings: list[str], denoiser: nn.Module) -> list[str]:
     """The endings, each of which some layer's path has. Raises NothingToTrain naming the others."""
     layers = [
-        f".{path}" for path, module in denoiser.named_modules()
+        path for path, module in denoiser.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]  # fmt: skip
-    absent = [end for end in endings if not any(path.endswith(f".{end}") for path in layers)]
+    absent = [
+        end
+        for end in endings
+        if not any(re.fullmatch(lora.pattern([end]), path) for path in layers)
+    ]
     if absent or not endings:
         named = ", ".join(map(repr, absent)) or "an empty list"
         raise NothingToTrain(

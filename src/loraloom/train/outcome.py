@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from loraloom.adapters import check, file
-from loraloom.adapters.keys import Layout
 from loraloom.adapters.metadata import AdapterMetadata
+from loraloom.families.info import Layout
 from loraloom.train.model import Model
 from loraloom.train.precision import name_of
 from loraloom.train.setup import Setup
@@ -48,8 +48,8 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         title=config.trigger or setup.dataset.root.resolve().name,
         base_name=setup.profile.title,
         base_version=info.base_version,
-        architecture=info.architecture,
-        prediction_type=model.schedule.prediction_type,
+        architecture=setup.profile.architecture,
+        prediction_type=model.objective.prediction_type,
         trigger=config.trigger,
         rank=config.adapter.rank,
         alpha=config.adapter.alpha,
@@ -72,7 +72,7 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         dataset_hash=setup.dataset.hash,
         recipe={"base": Path(config.base).expanduser().resolve().name, **config.shaping()},
         min_snr_gamma=config.objective.min_snr_gamma or None,
-        noise_offset=config.objective.noise_offset,
+        noise_offset=config.objective.noise_offset or 0.0,
         clip_skip=config.clip_skip,
         caption_dropout=config.data.caption_dropout,
         shuffle_tags=config.data.shuffle_tags,

@@ -16,7 +16,7 @@ import torch
 
 from loraloom.config import TrainConfig
 from loraloom.dataset.buckets import Bucket, plan_crop
-from loraloom.families.base import Family
+from loraloom.families.base import Drawing, Family
 from loraloom.files import write_png
 from loraloom.train.batches import Example
 from loraloom.train.events import Stage
@@ -59,16 +59,14 @@ def generate(
     for batch in missing:
         yield Stage("prior", done, len(orders))
         prompts = [order.prompt for order in batch]
-        negatives = [""] * len(batch)
+        negatives, size = [""] * len(batch), batch[0].bucket
         with torch.no_grad(), autocast(device, dtype):
-            images = pipe(
-                **family.prompt_embeds(parts, prompts, negatives, clip_skip=config.clip_skip),
-                generator=[stream(config.seed, "prior", order.number) for order in batch],
-                width=batch[0].bucket.width_px,
-                height=batch[0].bucket.height_px,
-                num_inference_steps=config.prior.steps,
-                guidance_scale=config.prior.guidance,
-            ).images
+            images = family.draw(
+                pipe,
+                family.prompt_embeds(parts, prompts, negatives, clip_skip=config.clip_skip),
+                Drawing(config.prior.guidance, config.prior.steps, size.width_px, size.height_px),
+                [stream(config.seed, "prior", order.number) for order in batch],
+            )
         for order, image in zip(batch, images, strict=True):
             write_png(order.path, image, durable=True)
         done += len(batch)

@@ -2,7 +2,8 @@
 
 Defaults come from the family, then the base's own loraloom.toml, then the kind and the number of
 pictures; what the user sets wins. Defaults are the settings tree itself, in which `schedule` may
-give `per_image`, `least` and `most` in place of `steps`, and which knows four short names.
+give in place of `steps`: `fixed` + `per_image` x pictures, or `per_image_of_many` above `few` of
+them, kept between `least` and `most`. It knows four short names.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from loraloom import families, kinds
 from loraloom.config import TrainConfig, Tree, merge, refuse_unknown, validate
 from loraloom.dataset import reference
 from loraloom.errors import ConfigInvalid
-from loraloom.families.base import BaseProfile, FamilyInfo
+from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.kinds import Kind
 from loraloom.settings import resolve_base
+from loraloom.train import fit
 
 Preset = Literal["beginner", "standard", "expert"]
 
@@ -68,7 +70,9 @@ def fill(
     tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
     tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset)}
     tree = merge({"kind": kind.value}, tree, overrides)
-    return validate(merge(_derived(tree, kind, profile, images), tree))
+    config = validate(merge(_derived(tree, kind, profile, images), _objective(tree, info), tree))
+    fit.check(config, info)
+    return config
 
 
 def _of_kind(defaults: Mapping[str, Any], kind: Kind) -> Tree:
@@ -90,7 +94,11 @@ def _long_names(tree: Mapping[str, Any]) -> Tree:
 def _steps(schedule: Mapping[str, Any], images: int, preset: Preset) -> int:
     steps = schedule.get("steps")
     if steps is None:
-        steps = min(max(schedule["per_image"] * images, schedule["least"]), schedule["most"])
+        each = schedule[
+            "per_image" if images <= schedule.get("few", images) else "per_image_of_many"
+        ]
+        steps = schedule.get("fixed", 0) + each * images
+        steps = min(max(steps, schedule["least"]), schedule["most"])
     factor = float(kinds.read_data("presets")[preset]["steps"])
     return max(1, round(int(steps) * factor))
 
@@ -111,6 +119,14 @@ def _derived(tree: Tree, kind: Kind, profile: BaseProfile, images: int) -> Tree:
             "class_words": class_words(str(tree.get("trigger", "")), kind, profile),
         },
     }
+
+
+def _objective(tree: Tree, info: FamilyInfo) -> Tree:
+    """The objective's defaults, without those that the chosen distribution of times has not."""
+    defaults: Tree = kinds.read_data("objectives")[info.objective]
+    uniform = _table(tree, "objective").get("times") == "uniform"
+    unused = ("logit_mean", "logit_std") if uniform else ()
+    return {"objective": {key: v for key, v in defaults.items() if key not in unused}}
 
 
 def _class_pictures(tree: Tree, kind: Kind, images: int) -> int:

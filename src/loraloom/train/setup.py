@@ -14,9 +14,11 @@ from loraloom.config import TrainConfig
 from loraloom.dataset import reference
 from loraloom.dataset.folder import Dataset, with_trigger
 from loraloom.errors import ConfigInvalid, NothingToTrain
-from loraloom.families.base import BaseProfile, Family
+from loraloom.families.base import Family
+from loraloom.families.info import BaseProfile
+from loraloom.families.parts import PartName, text_parts
 from loraloom.settings import resolve_base
-from loraloom.train import batches
+from loraloom.train import batches, fit
 from loraloom.train.batches import Example, caption_variants
 from loraloom.train.cache import latent_key, text_key
 from loraloom.train.events import Warned
@@ -41,7 +43,7 @@ class Setup:
     """Those of prior.folder; empty where they are to be drawn."""
     device: str
     dtype: torch.dtype
-    fingerprints: dict[str, str]
+    fingerprints: dict[PartName, str]
     """Part -> SHA-256 of its files."""
     warnings: tuple[Warned, ...]
 
@@ -59,6 +61,11 @@ class Setup:
         }
 
     @property
+    def text_dtype(self) -> torch.dtype | None:
+        """What text encoders that are only asked are loaded in; None: float32, for exactness."""
+        return self.dtype if self.family.info.large_texts else None
+
+    @property
     def text_encoder_steps(self) -> int:
         """How many steps, from the first, train the text encoder too."""
         return round(self.config.text_encoder.ratio * self.config.schedule.steps)
@@ -69,8 +76,8 @@ class Setup:
 
     def text_key(self, caption: str) -> str:
         """Where the cache keeps a caption's condition."""
-        encoder = self.fingerprints["text_encoder"] + self.fingerprints["tokenizer"]
-        return text_key(encoder, self.config.clip_skip, caption)
+        encoders = "".join(self.fingerprints[part] for part in text_parts(self.fingerprints))
+        return text_key(encoders, self.config.clip_skip, caption)
 
     def wanted_latents(self, examples: tuple[Example, ...]) -> dict[str, tuple[Example, bool]]:
         """Cache key -> example and mirroring, for all that training will ask for."""
@@ -89,6 +96,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
     """Read the pictures and the base's files. Raises what is wrong with either."""
     base = resolve_base(config.base)
     family = families.detect(base)
+    fit.check(config, family.info)
     profile = family.profile(base)
     dataset, changed = with_trigger(reference.read(config.data.folder), config.trigger)
     everything = batches.examples_of(dataset.items, config.data, profile)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from torch import Tensor
 
-from loraloom.families.base import Condition, Family, Parts
+from loraloom.families.base import Condition, Family, Geometry
+from loraloom.families.parts import Parts
 
 
 class FrozenTexts:
@@ -50,3 +52,25 @@ class TrainedTexts:
 
 
 Texts = FrozenTexts | TrainedTexts
+
+
+def cut_captions(family: Family, parts: Parts, captions: Iterable[str]) -> int:
+    """How many captions are longer than the base's text encoder takes."""
+    if family.info.chunked:
+        return 0
+    tokenizer = getattr(parts, family.info.limiting_tokenizer)
+    lengths = (len(tokenizer(c, add_special_tokens=False).input_ids) for c in captions)
+    return sum(length > family.info.token_limit for length in lengths)
+
+
+def batch_condition(
+    family: Family,
+    conditions: Sequence[Condition],
+    pictures: Sequence[Geometry],
+    like: Tensor,
+) -> dict[str, Tensor]:
+    """What `Family.predict` takes: the texts in the dtype and on the device of `like`, and the
+    pictures' sizes, whose digits bfloat16 would not hold."""
+    texts = {name: tensor.to(like) for name, tensor in family.collate(conditions).items()}
+    sizes = {name: tensor.to(like.device) for name, tensor in family.geometry(pictures).items()}
+    return texts | sizes

@@ -13,14 +13,9 @@ from loraloom.config import ValidationConfig
 from loraloom.families.base import Condition, Family
 from loraloom.train.batches import Example
 from loraloom.train.events import Validated
-from loraloom.train.objective import (
-    DiscreteSchedule,
-    add_noise,
-    canonical_t,
-    squared_error,
-    target,
-)
+from loraloom.train.objective import Objective, squared_error
 from loraloom.train.streams import stream
+from loraloom.train.texts import batch_condition
 
 TOLERANCE = 0.01
 """Held-out losses this much above the lowest count as the same: a few pictures tell no more."""
@@ -34,10 +29,10 @@ class Ruler:
 
     config: ValidationConfig
     family: Family
-    schedule: DiscreteSchedule
+    objective: Objective
     seed: int
     latent: Callable[[Example], Tensor]
-    """Mean latent (C, h, w) of an example."""
+    """Mean latent (C, …) of an example."""
     condition: Callable[[Example], Condition]
     dtype: torch.dtype
     """The denoiser's."""
@@ -50,23 +45,23 @@ class Ruler:
 
     def _errors(self, denoiser: Any, example: Example) -> Tensor:
         """The error at each timestep and draw of one example (timesteps x draws,)."""
-        last = self.schedule.length - 1
-        times = [round(t * last) for t in self.config.timesteps for _ in range(self.config.draws)]
+        times = [t for t in self.config.timesteps for _ in range(self.config.draws)]
         mean = self.latent(example)
         generator = stream(self.seed, "validation", example.key)
         noise = torch.randn(len(times), *mean.shape, generator=generator).to(mean.device)
         x0 = mean.expand_as(noise)
-        index = torch.tensor(times, device=mean.device)
-        x_t = add_noise(self.schedule, x0, noise, index)
-        condition = {
-            name: tensor.to(mean.device, self.dtype)
-            for name, tensor in self.family.collate([self.condition(example)] * len(times)).items()
-        }
-        t = canonical_t(self.schedule, index)
+        t = self.objective.nearest(times)
+        x_t = self.objective.add_noise(x0, noise, t).to(self.dtype)
+        conditions = [self.condition(example)] * len(times)
+        geometries = [example.geometry()] * len(times)
         predicted = self.family.predict(
-            denoiser, x_t.to(self.dtype), t, condition, timesteps=self.schedule.length
+            denoiser,
+            x_t,
+            t,
+            batch_condition(self.family, conditions, geometries, x_t),
+            timesteps=self.objective.length,
         )
-        return squared_error(predicted, target(self.schedule, x0, noise, index))
+        return squared_error(predicted, self.objective.target(x0, noise, t))
 
 
 def validated(step: int, train_loss: float, held_out_loss: float | None) -> Validated:

@@ -16,8 +16,11 @@ PRECISION = 1e-4
 FILTER_PX = 5
 AFAR_PX = 1.5
 """Smoothing of the small squares, so that a start that is a little off does no harm."""
-LEAST_BEFORE, LEAST_AFTER = 0.75, 0.8
-"""Correlations under which two planes are given up: as they came, and moved roughly."""
+LEAST_BEFORE, LEAST_AFTER, LEAST_LAID = 0.75, 0.8, 0.96
+"""Correlations under which two planes are given up: as they came, moved roughly, and laid.
+
+Copies have 0.987 and more when they are laid over each other, 19 of 20 other pairs less than 0.96.
+"""
 MIN_SCALE = 0.78
 """A tenth may be cut off at each edge, and a little more."""
 MAX_SHEAR = 0.04
@@ -84,7 +87,7 @@ def align(a: Plane, b: Plane, warp: Warp) -> Warp | None:
     if rough is None or rough[0] < LEAST_AFTER:
         return None
     fine = _step(a, b, _scaled(rough[1], 1 / ratio), FINE_STEPS)
-    if fine is None:
+    if fine is None or fine[0] < LEAST_LAID:
         return None
     (xx, xy, _), (yx, yy, _) = fine[1]
     plausible = all(MIN_SCALE <= abs(scale) <= 1 / MIN_SCALE for scale in (xx, yy))

@@ -35,5 +35,5 @@ def native_of(base: str) -> Native:
         profile.native_px,
         profile.size_multiple_px,
         profile.max_aspect,
-        family.info.prompt_style,
+        profile.prompt_style or family.info.prompt_style,
     )

@@ -1,0 +1,124 @@
+"""What is known of a family without its weights, and what one base says of itself: data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from loraloom.families.parts import Part, PartName
+
+PromptStyle = Literal["tags", "hybrid", "sentences"]
+Layout = Literal["kohya", "diffusers", "comfyui"]
+"""Ways of naming an adapter file's tensors; see adapters/keys.py."""
+
+
+@dataclass(frozen=True)
+class KohyaNames:
+    """How kohya's layout names the modules of a family's bases."""
+
+    prefixes: Mapping[str, str]
+    """Folder of a part -> what its names begin with."""
+    sgm: bool = False
+    """Whether the denoiser's blocks go by Stability AI's own code ("input_blocks_4_1")."""
+
+
+@dataclass(frozen=True)
+class FamilyInfo:
+    """What is known of a family without its weights."""
+
+    id: str
+    title: str
+    licence: str
+    pipeline: str
+    """The diffusers pipeline that users generate with."""
+    parts: Mapping[PartName, Part]
+    objective: Literal["discrete", "flow"]
+
+    prompt_style: PromptStyle
+    token_limit: int
+    negative_prompt: bool
+    native_px: int
+    size_multiple_px: int
+    max_aspect: float
+
+    targets: Mapping[str, tuple[str, ...]]
+    """Preset name -> endings of the denoiser's module paths that get an adapter; "*" is a name."""
+    layouts: tuple[Layout, ...]
+    """Adapter file layouts that its users read, the one written as adapter.safetensors first."""
+    base_version: str
+    """sd-scripts' word for it, in `ss_base_model_version`."""
+    architecture: str
+    """ModelSpec's word for it."""
+    data: Mapping[str, Any] = field(repr=False)
+    """data/<id>.toml: recipe defaults, `common` and one table per kind, and `variants`."""
+
+    kohya: KohyaNames | None = None
+    checkpoint: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Tensors, with their shapes, that tell its single checkpoint files; {}: none are read. Their
+    configuration is data/checkpoints/<id>."""
+    chunked: bool = False
+    """Whether a caption over the token limit goes on in further chunks; it is cut otherwise."""
+    limiting_tokenizer: PartName = "tokenizer"
+    """The tokenizer that `token_limit` counts with."""
+    clip_skip: bool = False
+    """Whether the last layers of its text encoders can be left out."""
+    trained_encoders: tuple[PartName, ...] = ()
+    """Text encoders that can be trained beside the denoiser."""
+    text_encoder_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    large_texts: bool = False
+    """Whether the text encoders are too large to be loaded in float32 without being told to."""
+    guidance: str = "guidance_scale"
+    """The pipeline's argument for the guidance scale."""
+    patch: int = 1
+    """Latent pixels on the side of one token."""
+    context_width: int | None = None
+    """Width of the text that its UNet takes, which tells foreign adapter files; of two families
+    of one width the one that most files are of has it."""
+    packed: bool = False
+    """Whether the tokens are made outside of the denoiser, which then takes patch² x channels."""
+
+    @property
+    def folders(self) -> dict[PartName, str]:
+        """Part -> its folder; the names are the adapter file's components too."""
+        return {name: part.folder for name, part in self.parts.items()}
+
+    @property
+    def adapted(self) -> tuple[PartName, ...]:
+        """The parts that can have an adapter."""
+        return ("denoiser", *self.trained_encoders)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Recipe defaults, `common` and one table per kind."""
+        return {key: value for key, value in self.data.items() if key != "variants"}
+
+    @property
+    def variants(self) -> Mapping[str, Mapping[str, Any]]:
+        """Name -> how that kind of base differs from the family: title, names, defaults, …"""
+        variants: Mapping[str, Mapping[str, Any]] = self.data.get("variants", {})
+        return variants
+
+    @property
+    def architectures(self) -> set[str]:
+        """ModelSpec's words for it and its variants."""
+        return {self.architecture} | {v.get("architecture", "") for v in self.variants.values()}
+
+
+@dataclass(frozen=True)
+class BaseProfile:
+    """What one base says of itself: the family's values, changed by its variant and its
+    loraloom.toml."""
+
+    title: str
+    native_px: int
+    size_multiple_px: int
+    max_aspect: float
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    class_words: Mapping[str, str] = field(default_factory=dict)
+    """Kind -> what the base calls such a thing ("person"), for prior preservation."""
+    family: str = ""
+    """The title of its variant or of its family."""
+    prompt_style: PromptStyle | None = None
+    licence: str = ""
+    architecture: str = ""

@@ -1,0 +1,413 @@
+"""Each family against the published formulas, computed anew, and against the users' pipeline.
+
+One row a family: what its denoiser takes and gives, written down from the reference code with the
+pipeline's own helpers where it has some, in float64.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline, FluxPipeline, QwenImagePipeline
+from PIL import Image
+from tests import tiny, tiny_families
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from loraloom import families, train
+from loraloom.config import TrainConfig
+from loraloom.families.base import Family
+from loraloom.generate.session import Generator, Request
+from loraloom.train import batches, model
+from loraloom.train.cache import TensorCache
+from loraloom.train.events import Finished, Sampled, Saved, Validated
+from loraloom.train.loop import _batch_loss, _prepare_inputs
+from loraloom.train.setup import Setup, prepare
+from loraloom.train.streams import stream, uniform
+
+GAMMA = 5.0
+CAPTIONS = ["zk person, front view", "a hat"]
+STEP = 3
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """One example as the formulas see it, (1, …) and float64."""
+
+    x0: Tensor
+    noise: Tensor
+    text: Mapping[str, Tensor]
+    u: float
+    """Uniform in [0, 1): what the time is drawn from."""
+    sizes: tuple[int, ...]
+    """Original height, width, crop top, left, target height, width."""
+
+
+def diffusion(
+    predict: Callable[[Any, Tensor, int, Noisy], Tensor], *, v: bool, length: int = 1000,
+    last_beta: float = 0.012,
+) -> Callable[[Any, Noisy], Tensor]:  # fmt: skip
+    """The weighted loss of DDPM with min-SNR."""
+    betas = np.linspace(0.00085**0.5, last_beta**0.5, length, dtype=np.float64) ** 2
+    alphas = np.cumprod(1 - betas)
+
+    def loss(denoiser: Any, given: Noisy) -> Tensor:
+        t = int(given.u * length)
+        a = float(alphas[t])
+        x_t = math.sqrt(a) * given.x0 + math.sqrt(1 - a) * given.noise
+        snr = a / (1 - a)
+        velocity = math.sqrt(a) * given.noise - math.sqrt(1 - a) * given.x0
+        weight = min(snr, GAMMA) / (snr + 1 if v else snr)
+        wanted = velocity if v else given.noise
+        return weight * (predict(denoiser, x_t, t, given) - wanted).square().mean()
+
+    return loss
+
+
+def flow(
+    predict: Callable[[Any, Tensor, float, Noisy], Tensor],
+    mu: tuple[tuple[int, float], tuple[int, float]] | None = None,
+) -> Callable[[Any, Noisy], Tensor]:
+    """The loss of rectified flow: times are logit-normal, their log odds moved by mu, which is on
+    the line through two points (tokens, mu). A token is 2 x 2 latent pixels."""
+    (low, least), (high, most) = mu or ((0, 0.0), (1, 0.0))
+
+    def loss(denoiser: Any, given: Noisy) -> Tensor:
+        tokens = given.x0[0, 0].numel() / 4
+        mu = least + (most - least) / (high - low) * (tokens - low)
+        normal = math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * given.u - 1).double()))
+        # Denoisers see a thousand times the time, so that its last digit counts: float32 as ours.
+        sigma = float(np.float32(1 / (1 + math.exp(-(normal + mu)))))
+        x_t = (1 - sigma) * given.x0 + sigma * given.noise
+        wanted = given.noise - given.x0
+        return (predict(denoiser, x_t, sigma, given) - wanted).square().mean()
+
+    return loss
+
+
+def _sd(unet: Any, x_t: Tensor, t: int, given: Noisy) -> Tensor:
+    output: Tensor = unet(x_t, t, encoder_hidden_states=given.text["context"]).sample
+    return output
+
+
+def _sdxl(unet: Any, x_t: Tensor, t: int, given: Noisy) -> Tensor:
+    added = {
+        "text_embeds": given.text["pooled"],
+        "time_ids": torch.tensor([given.sizes], dtype=torch.float64),
+    }
+    context = given.text["context"]
+    output: Tensor = unet(x_t, t, encoder_hidden_states=context, added_cond_kwargs=added).sample
+    return output
+
+
+def _sd3(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
+    output: Tensor = transformer(
+        x_t,
+        encoder_hidden_states=given.text["context"],
+        pooled_projections=given.text["pooled"],
+        timestep=torch.tensor([1000 * sigma], dtype=torch.float64),
+    ).sample
+    return output
+
+
+def _flux(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
+    _, channels, height, width = x_t.shape
+    ids = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, "cpu", torch.float64)
+    output = transformer(
+        FluxPipeline._pack_latents(x_t, 1, channels, height, width),
+        encoder_hidden_states=given.text["context"],
+        pooled_projections=given.text["pooled"],
+        timestep=torch.tensor([sigma], dtype=torch.float64),
+        guidance=torch.tensor([1.0], dtype=torch.float64),
+        txt_ids=torch.zeros(512, 3, dtype=torch.float64),
+        img_ids=ids,
+    ).sample
+    unpacked: Tensor = FluxPipeline._unpack_latents(output, 4 * height, 4 * width, 4)
+    return unpacked
+
+
+def _qwen_image(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
+    _, channels, height, width = x_t.shape
+    output = transformer(
+        QwenImagePipeline._pack_latents(x_t, 1, channels, height, width),
+        encoder_hidden_states=given.text["context"],
+        timestep=torch.tensor([sigma], dtype=torch.float64),
+        img_shapes=[[(1, height // 2, width // 2)]],
+    ).sample
+    unpacked: Tensor = QwenImagePipeline._unpack_latents(output, 4 * height, 4 * width, 4)
+    return unpacked[:, :, 0]
+
+
+def _chroma(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
+    _, channels, height, width = x_t.shape
+    tokens = FluxPipeline._pack_latents(x_t, 1, channels, height, width)
+    mask = torch.cat([given.text["mask"], torch.ones(1, tokens.shape[1]).double()], dim=1)
+    output = transformer(
+        tokens,
+        encoder_hidden_states=given.text["context"],
+        timestep=torch.tensor([sigma], dtype=torch.float64),
+        txt_ids=torch.zeros(512, 3, dtype=torch.float64),
+        img_ids=FluxPipeline._prepare_latent_image_ids(
+            1, height // 2, width // 2, "cpu", torch.float64
+        ),
+        attention_mask=mask,
+    ).sample
+    unpacked: Tensor = FluxPipeline._unpack_latents(output, 4 * height, 4 * width, 4)
+    return unpacked
+
+
+def _z_image(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
+    time = torch.tensor([np.float32(1) - np.float32(sigma)]).double()
+    (output,) = transformer([x_t[0][:, None]], time, [given.text["context"][0]]).sample
+    return -output[None, :, 0]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of a family from its paper and its reference code."""
+
+    family: str
+    loss: Callable[[Any, Noisy], Tensor]
+    latent_scale: Callable[[Tensor], Tensor]
+    """The VAE's mean (1, C, h, w) -> the latent that is trained on."""
+    encoded: tuple[tuple[str, int], ...] = (("context", 0), ("pooled", 2))
+    """Name in our condition, and its place in what `encode_prompt` returns."""
+    arguments: Mapping[str, Any] = None  # type: ignore[assignment]
+    """What else `encode_prompt` wants."""
+    layouts: int = 2
+    """Adapter files that a run leaves."""
+    targets: str = "full"
+    """Where the run's adapter goes."""
+    clips: bool = False
+    """Whether the VAE takes clips, of which a picture is one frame."""
+
+
+_QWEN_MEAN = torch.tensor([-0.7571, -0.7089, -0.9113, 0.1075]).view(4, 1, 1)
+_QWEN_STD = torch.tensor([2.8184, 1.4541, 2.3275, 2.6558]).view(4, 1, 1)
+_ONE = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+ROWS = [
+    Row("sd15", diffusion(_sd, v=False), lambda z: z * 0.18215,
+        (("context", 0),), _ONE, targets="attention"),
+    Row("sd21", diffusion(_sd, v=True), lambda z: z * 0.18215,
+        (("context", 0),), _ONE, targets="attention"),
+    Row("sdxl", diffusion(_sdxl, v=False), lambda z: z * 0.13025),
+    Row("sd3", flow(_sd3), lambda z: (z - 0.0609) * 1.5305, layouts=1,
+        arguments={"prompt_2": None, "prompt_3": None}),
+    Row("flux", flow(_flux, ((256, 0.5), (4096, 1.15))),
+        lambda z: (z - 0.1159) * 0.3611, (("context", 0), ("pooled", 1)), layouts=1),
+    Row("chroma", flow(_chroma), lambda z: (z - 0.1159) * 0.3611,
+        (("context", 0), ("mask", 2)), layouts=1),
+    Row("z_image", flow(_z_image), lambda z: (z - 0.1159) * 0.3611, (("context", 0),)),
+    Row("kolors", diffusion(_sdxl, v=False, length=1100, last_beta=0.014), lambda z: z * 0.13025,
+        targets="attention"),
+    Row("qwen_image", flow(_qwen_image, ((256, 0.5), (8192, 0.9))),
+        lambda z: (z - _QWEN_MEAN) / _QWEN_STD, (("context", 0), ("mask", 1)), clips=True),
+]  # fmt: skip
+
+
+@pytest.fixture(params=ROWS, ids=lambda row: row.family, scope="module")
+def row(request: pytest.FixtureRequest) -> Row:
+    found: Row = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def base(row: Row, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_families.save(row.family, tmp_path_factory.mktemp(row.family))
+
+
+@pytest.fixture(scope="module")
+def family(row: Row, base: Path) -> Family:
+    found = families.detect(base)
+    assert found is families.get(row.family)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of two shapes, so that there are buckets of two shapes and crops off the corner."""
+    folder = tiny.save_pictures(tmp_path_factory.mktemp("pictures"), 4, size=(50, 46))
+    for path in tiny.save_pictures(folder / "wide", 2, size=(97, 60)).iterdir():
+        path.rename(folder / f"wide-{path.name}")
+    (folder / "wide").rmdir()
+    return folder
+
+
+def _config(base: Path, pictures: Path, **overrides: Any) -> TrainConfig:
+    return tiny.config(base, pictures, data={"folder": str(pictures), "mirror": True}, **overrides)
+
+
+def _prepared(config: TrainConfig, folder: Path) -> tuple[Setup, TensorCache]:
+    setup, tensors = prepare(config, folder / "out"), TensorCache(folder / "cache")
+    for _ in _prepare_inputs(setup, tensors):
+        pass
+    return setup, tensors
+
+
+def test_texts_are_those_of_the_pipeline(row: Row, base: Path, family: Family) -> None:
+    pipe = DiffusionPipeline.from_pretrained(base)
+    parts = family.load(base)
+    with torch.no_grad():
+        ours = family.collate(family.encode_text(parts, CAPTIONS))
+        theirs = pipe.encode_prompt(list(CAPTIONS), **(row.arguments or {}))
+    for name, place in row.encoded:
+        rows = theirs[place]
+        rows = pad_sequence(rows, batch_first=True) if isinstance(rows, list) else rows
+        torch.testing.assert_close(ours[name], rows.float())
+
+
+def test_latents_are_scaled_and_come_back(row: Row, base: Path, family: Family) -> None:
+    vae = family.load(base, only=("vae",)).vae
+    form = family.latent_format(vae)
+    pixels = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        mean, std = family.encode_image(vae, pixels)
+        clip = (slice(None), slice(None), None) if row.clips else ()
+        z = vae.encode(pixels[clip]).latent_dist
+        z_mean, z_std = (x.squeeze(2) if row.clips else x for x in (z.mean, z.std))
+        torch.testing.assert_close(mean, row.latent_scale(z_mean))
+        torch.testing.assert_close(std, row.latent_scale(z_std) - row.latent_scale(0 * z_std))
+        assert mean.shape[1:] == (form.channels, 32 // form.factor, 48 // form.factor)
+        decoded = vae.decode(z.mean).sample.clamp(-1, 1)
+        own = family.decode(vae, mean)
+        torch.testing.assert_close(own, decoded.squeeze(2) if row.clips else decoded)
+
+
+def test_loss_and_gradients_are_the_formula(
+    row: Row, base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    setup, tensors = _prepared(_config(base, pictures), tmp_path)
+    live = model.load(setup, tensors)
+    for name, weight in live.trained.items():
+        if "lora_B" in name:  # zero at the start, which would leave lora_A without gradient
+            torch.nn.init.normal_(weight, std=0.1, generator=stream(1, name))
+    own_net = live.parts.denoiser
+    net = copy.deepcopy(own_net).double()
+    frozen = {n: p.clone() for n, p in own_net.named_parameters() if ".lora_" not in n}
+    wide = [e for e in setup.examples if e.crop.original_width_px == 97]
+    batch = (*wide, *wide)[:2]
+
+    loss = _batch_loss(setup, live, tensors, batch, STEP, 0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    reference = torch.stack(
+        [row.loss(net, _noisy(setup, tensors, batch, place)) for place in (0, 1)]
+    ).mean()
+    reference.backward()  # type: ignore[no-untyped-call]
+
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-5)
+    own = {n: p.grad for n, p in own_net.named_parameters() if p.requires_grad}
+    other = {n: p.grad for n, p in net.named_parameters() if p.requires_grad}
+    assert own.keys() == other.keys() and len(own) == len(live.trained) > 0
+    assert all(".lora_" in name for name in own)
+    ours, theirs = (_flat(grads) for grads in (own, other))
+    assert (ours - theirs).norm() / theirs.norm() < 1e-5
+    reached = {name for name, g in own.items() if g is not None and g.any()}
+    assert reached == {name for name, g in other.items() if g is not None and g.any()}
+    assert len(reached) > 0.8 * len(own)
+    live.optimiser.step()
+    after = dict(own_net.named_parameters())
+    assert all(torch.equal(after[name], weight) for name, weight in frozen.items())
+
+
+def _flat(gradients: Mapping[str, Tensor | None]) -> Tensor:
+    """All that reached an adapter, in one row; the text's side of a last block has no effect."""
+    return torch.cat([g.double().flatten() for g in gradients.values() if g is not None])
+
+
+def _noisy(setup: Setup, tensors: TensorCache, batch: Any, place: int) -> Noisy:
+    config, example = setup.config, batch[place]
+    pick = batches.pick(example, config.data, config.seed, STEP, place)
+    latent = tensors[setup.latent_key(example, pick.mirrored)]
+    shape = latent["mean"].shape
+    x0 = latent["mean"].double()
+    x0 = x0 + latent["std"].double() * torch.randn(shape, generator=pick.generator).double()
+    noise = torch.randn(shape, generator=pick.generator).double()
+    text = {n: t.double()[None] for n, t in tensors[setup.text_key(pick.caption)].items()}
+    start = uniform(stream(config.seed, "timesteps", STEP, 0))
+    crop = example.crop
+    # 97 x 60 becomes 40 x 25, or whatever its bucket is; the cut is as wide on either side.
+    over = crop.resized_px[0] - crop.bucket.width_px
+    left = over - over // 2 if pick.mirrored else over // 2
+    sizes = (60, 97, crop.top_px, left, crop.bucket.height_px, crop.bucket.width_px)
+    return Noisy(x0[None], noise[None], text, (start + place / len(batch)) % 1, sizes)
+
+
+def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
+    row: Row, base: Path, family: Family, pictures: Path, tmp_path: Path
+) -> None:
+    config = _config(
+        base, pictures, schedule={"steps": 20}, checkpoint={"every_steps": 7},
+        adapter={"rank": 4, "alpha": 6.0, "targets": row.targets},
+        optimiser={"learning_rate": 0.03},
+        validation={"every_steps": 20},
+        text_encoder={"ratio": 0.1 if family.info.trained_encoders else 0.0, "learning_rate": 0.03},
+    )  # fmt: skip
+    _train_beside_a_kill(config, tmp_path / "whole", tmp_path / "killed")
+    files = sorted((tmp_path / "whole").glob("*.safetensors"))
+    assert len(files) == row.layouts
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "killed" / path.name).read_bytes()
+
+    request = Request("zk person, a hat", 1, guidance=3.0, steps=2)
+    ours = Generator(base)
+    plain = ours.generate([request])[0]
+    pipe = DiffusionPipeline.from_pretrained(base)
+    pipe.set_progress_bar_config(disable=True)
+    assert _distance(plain, _drawn(pipe, family, request)) <= 1
+    for number, path in enumerate(files):
+        ours.load_adapter(path, path.stem)
+        ours.set_scales({path.stem: 1.0})
+        own = ours.generate([request])[0]
+        pipe.load_lora_weights(path, adapter_name=f"a{number}")
+        pipe.set_adapters(f"a{number}")
+        assert _distance(own, _drawn(pipe, family, request)) <= 1
+        assert _distance(own, plain) > 3
+
+
+def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path: Path) -> None:
+    """The VAE of some bases stays in float32, sizes are told in float32, texts are cut."""
+    config = _config(
+        base, pictures, precision="bfloat16", schedule={"steps": 2},
+        prior={"images": 1, "steps": 2},
+        samples={"prompts": ["a hat " * 50], "steps": 2, "every_steps": 2},
+    )  # fmt: skip
+    events = list(train.run(config, tmp_path / "out"))
+    (sampled,) = [event for event in events if isinstance(event, Sampled)]
+    with Image.open(sampled.paths[0]) as picture:
+        low, high = picture.convert("L").getextrema()
+    assert low < high
+    assert all(math.isfinite(e.train_loss) for e in events if isinstance(e, Validated))
+
+
+def _train_beside_a_kill(config: TrainConfig, whole: Path, killed: Path) -> None:
+    """A run, and one that goes on from what was on the disk after seven of its steps."""
+    for event in train.run(config, whole):
+        if isinstance(event, Saved) and event.step == 7:
+            shutil.copytree(whole, killed)
+    assert isinstance(event, Finished)
+    list(train.run(config, killed, resume=True))
+
+
+def _drawn(pipe: Any, family: Family, request: Request) -> Image.Image:
+    negative = {"negative_prompt": ""} if family.info.guidance == "true_cfg_scale" else {}
+    picture: Image.Image = pipe(
+        request.prompt, **negative, num_inference_steps=request.steps,
+        **{family.info.guidance: request.guidance},
+        width=tiny_families.NATIVE_PX, height=tiny_families.NATIVE_PX,
+        generator=torch.Generator().manual_seed(request.seed),
+    ).images[0]  # fmt: skip
+    return picture
+
+
+def _distance(a: Image.Image, b: Image.Image) -> float:
+    left, right = (np.asarray(picture, dtype=np.int16) for picture in (a, b))
+    return float(np.abs(left - right).max())
