@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 from bench.photographs import Draw, gain, photograph, with_faces
 from loraloom.dataset.readiness.check import Readiness, check
@@ -75,13 +75,18 @@ def copy_of(picture: Image.Image, how: str, rng: random.Random) -> Image.Image:
         case "warmer":
             warm = np.asarray(picture) * np.array([1.08, 0.97, 0.82])
             return Image.fromarray(np.clip(warm, 0, 255).astype(np.uint8))
+        case "adjusted":
+            picture = gain(picture, rng.uniform(-0.4, 0.4))
+            picture = ImageEnhance.Contrast(picture).enhance(rng.uniform(0.85, 1.2))
+            return ImageEnhance.Color(picture).enhance(rng.uniform(0.7, 1.3))
         case "grey":
             return picture.convert("L").convert("RGB")
         case _:
             return picture.resize((picture.width * 3 // 4, picture.height * 3 // 4))
 
 
-COPIES = ("re-encoded", "cropped", "mirrored", "recoloured", "warmer", "grey", "resized")
+COPIES = ("re-encoded", "cropped", "mirrored", "recoloured", "warmer", "adjusted", "grey",
+          "resized")  # fmt: skip
 
 
 def _encoded(picture: Image.Image, kind: str, **options: int) -> bytes:

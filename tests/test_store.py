@@ -206,6 +206,8 @@ from loraloom.dataset.store import Store
 from loraloom.dataset.snapshot import Concept
 root, rounds = Path(sys.argv[1]), int(sys.argv[2])
 dataset = Store(root / "store").place("cups")
+if dataset.exists:  # killed before its undo, an earlier worker left its round's captions
+    dataset.set_captions({p.sha256: "a cup" for p in dataset.working.pictures})
 print("ready", flush=True)
 for number in range(rounds):
     intake.import_into(dataset, [root / "many"])

@@ -28,6 +28,10 @@ SMOOTH_PX = 0.8
 EDGE_PX = 3
 """Smoothing knows nothing of what a copy was cut from; its rim is not looked at."""
 TILES = 12
+CLIP = 2.0
+"""So near to 0 or 255 a channel may have been cut off."""
+MIN_WITHIN = 0.2
+"""With less that is not clipped, all of it serves to find the formula."""
 FLOOR = 0.05
 """Of the picture's variance: a tile with less is judged as if it had so much."""
 WELL_LAID, WELL_ALIKE = 0.1, 0.97
@@ -47,7 +51,7 @@ def remainder(first: Thumb, second: Thumb, start: Start) -> float:
     give back colours); infinite where they cannot be laid over each other.
     """
     a, b = _smooth(first), _smooth(second)
-    if min(a.std(axis=(0, 1)).max(), b.std(axis=(0, 1)).max()) < MIN_CONTRAST:
+    if min(float(cv2.meanStdDev(planes)[1].max()) for planes in (a, b)) < MIN_CONTRAST:
         return NOTHING_SHARED
     warp = start_warp(start, len(a))
     # A turn of the hue keeps lightness, a change to grey keeps luma.
@@ -73,20 +77,25 @@ def _lightness(planes: NDArray[np.float32]) -> Plane:
 
 
 def _left_after(a: NDArray[np.float32], b: NDArray[np.float32], warp: Warp) -> float:
-    """The least of three: colours from colours both ways, and lightness from lightness."""
+    """The least of four: colours from colours both ways, lightness and luma from their own."""
     moved = apply(warp, a)
     inside = apply(warp, np.ones(a.shape[:2], np.float32)) > 0.99
     inside[:EDGE_PX], inside[-EDGE_PX:] = False, False
     inside[:, :EDGE_PX], inside[:, -EDGE_PX:] = False, False
     if inside.mean() < 0.5:
         return NOTHING_SHARED
-    light = moved[..., 3] / 255
-    powers = np.stack([np.ones_like(light), light, light**2, light**3], axis=-1, dtype=np.float32)
     return min(
         _left_over(_products(moved), b[..., :3], inside),
         _left_over(_products(b), moved[..., :3], inside),
-        _left_over(powers, b[..., 3:], inside),
+        _left_over(_powers(moved[..., 3]), b[..., 3:], inside),
+        _left_over(_powers(moved[..., :3] @ LUMA), (b[..., :3] @ LUMA)[..., None], inside),
     )
+
+
+def _powers(plane: Plane) -> NDArray[np.float32]:
+    """(S, S, 4): one, the plane, its square and its cube."""
+    light = plane / 255
+    return np.stack([np.ones_like(light), light, light**2, light**3], axis=-1, dtype=np.float32)
 
 
 def _products(planes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,13 +108,27 @@ def _left_over(
     inputs: NDArray[np.float32], target: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> float:
     """Root of the worst tile's share of the variance, after the best formula of `inputs`."""
-    known, wanted = inputs[inside].astype(np.float64), target[inside].astype(np.float64)
-    squared = known.T @ known + 1e-6 * len(known) * np.eye(known.shape[1])
-    formula = np.linalg.solve(squared, known.T @ wanted).astype(np.float32)
-    squares = np.where(inside, ((inputs @ formula - target) ** 2).sum(axis=-1), 0)
-    variance = float(wanted.var(axis=0).sum())
+    reached = np.stack(
+        [_reached(inputs, target[..., c], inside) for c in range(target.shape[-1])], axis=-1
+    )
+    squares = np.where(inside, ((reached - target) ** 2).sum(axis=-1), 0)
+    variance = float(target[inside].var(axis=0).sum())
     shares = _tiles(squares) / (_tile_variances(target) + max(FLOOR * variance, 1e-6))
     return float(np.sqrt(shares.max()))
+
+
+def _reached(inputs: NDArray[np.float32], channel: Plane, inside: NDArray[np.bool_]) -> Plane:
+    """(S, S): what the best formula makes of the inputs.
+
+    Where the channel is clipped the formula is not sought, but cut off at the same end.
+    """
+    within = inside & (channel > CLIP) & (channel < 255 - CLIP)
+    if within.sum() < MIN_WITHIN * inside.sum():
+        within = inside
+    known, wanted = inputs[within].astype(np.float64), channel[within].astype(np.float64)
+    squared = known.T @ known + 1e-6 * len(known) * np.eye(known.shape[1])
+    formula = np.linalg.solve(squared, known.T @ wanted).astype(np.float32)
+    return np.asarray(np.clip(inputs @ formula, 0, 255), np.float32)
 
 
 def _tile_variances(planes: NDArray[np.float32]) -> NDArray[np.float64]:
