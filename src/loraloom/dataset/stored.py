@@ -61,6 +61,9 @@ class StoredDataset:
         with locked(self._lock_path, f"The dataset {self.name}"):
             for left in self.root.glob(".incoming-*"):
                 shutil.rmtree(left, ignore_errors=True)
+            for folder in (self._working, self.root / "snapshots"):
+                for part in folder.glob(".*.tmp"):
+                    part.unlink(missing_ok=True)
             yield
 
     @contextmanager
