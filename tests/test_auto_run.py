@@ -21,13 +21,13 @@ from loraloom.captions.auto.answer import Answer, Failure, Seen, Tag
 from loraloom.captions.auto.draft import Order
 from loraloom.captions.auto.kept import keeping
 from loraloom.captions.auto.run import Done, Failed, describe
-from loraloom.captions.auto.target import Target, find_target
 from loraloom.captions.lint import Check
+from loraloom.captions.target import Target, find_target
 from loraloom.dataset.checking import Checkers
 from loraloom.dataset.intake import examine, list_source, store
 from loraloom.dataset.snapshot import Concept
 from loraloom.dataset.store import Store
-from loraloom.errors import CaptionerInvalid, DatasetBusy, FolderEmpty, ProviderFailed
+from loraloom.errors import CaptionEditInvalid, DatasetBusy, FolderEmpty, ProviderFailed
 from loraloom.kinds import Kind
 from loraloom.settings import intake_limits
 
@@ -240,7 +240,7 @@ def test_each_concept_has_its_own_trigger(tmp_path: Path) -> None:
         "aaa woman, laughing, red hat",
         "bbb man, laughing, green hat",
     ]
-    with pytest.raises(CaptionerInvalid, match=r"trigger 'aaa woman', and --trigger says"):
+    with pytest.raises(CaptionEditInvalid, match=r"trigger 'aaa woman', and --trigger says"):
         run(find_target("hats"), Painter())
 
 
@@ -278,7 +278,7 @@ def test_a_clip_is_shown_by_its_frames(tmp_path: Path) -> None:
 
 def test_a_snapshot_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     dataset = stored(pictures(tmp_path / "in", ["red"])).open("hats")
-    with pytest.raises(CaptionerInvalid, match="never changes"):
+    with pytest.raises(CaptionEditInvalid, match="never changes"):
         find_target(f"hats@{dataset.snapshot()}")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("words")

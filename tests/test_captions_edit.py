@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from loraloom.captions import journal
 from loraloom.captions.edit import Edit, edit, edit_caption, save, tags
 from loraloom.captions.folder import read_captions
+from loraloom.captions.lint import Captioned
 from loraloom.errors import (
     CaptionsChanged,
     DatasetProblems,
@@ -18,6 +19,10 @@ from loraloom.errors import (
 )
 
 TEXT = "ohwx woman, front view, Smile, red_dress"
+
+
+def captions_of(root: Path) -> list[Captioned]:
+    return [file.captioned for file in read_captions(root)]
 
 
 def folder_with(root: Path, *captions: str | bytes | None) -> Path:
@@ -59,7 +64,7 @@ def test_chinese_captions_keep_their_commas() -> None:
 
 
 def test_only_the_selection_changes(tmp_path: Path) -> None:
-    files = read_captions(folder_with(tmp_path / "set", "a, beach", "b, park"))
+    files = captions_of(folder_with(tmp_path / "set", "a, beach", "b, park"))
     assert [e.item for e in edit(files, Edit(add=("sun",), match="BEACH"))] == ["01.png"]
     assert [e.item for e in edit(files, Edit(add=("sun",), match="02.png"))] == ["02.png"]
 
@@ -69,7 +74,7 @@ def test_undo_brings_back_the_same_bytes_one_change_at_a_time(tmp_path: Path) ->
     root = folder_with(tmp_path / "set", *kept)
     for tag in ("one", "two"):
         files = read_captions(root)
-        after = {e.item: e.after for e in edit(files, Edit(add=(tag,)))}
+        after = {e.item: e.after for e in edit(captions_of(root), Edit(add=(tag,)))}
         assert save(root, files, after, f"add {tag}") == 2
     save(root, read_captions(root), {"03.png": "new"}, "write")
     assert [p.name for p in root.iterdir() if p.suffix not in (".png", ".txt")] == []
@@ -137,7 +142,7 @@ def test_edit_then_undo_is_nothing(tmp_path: Path, captions: list[str], change: 
     root = folder_with(tmp_path / "set", *captions)
     before = {path.name: path.read_bytes() for path in root.iterdir()}
     files = read_captions(root)
-    after = {e.item: e.after for e in edit(files, change)}
+    after = {e.item: e.after for e in edit(captions_of(root), change)}
     if save(root, files, after, "edit"):
         journal.undo(root)
     assert {path.name: path.read_bytes() for path in root.iterdir()} == before

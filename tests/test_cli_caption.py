@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.test_captions_edit import folder_with
 from typer.testing import CliRunner, Result
 
 from loraloom.cli import app
+from loraloom.dataset.snapshot import Concept
+from loraloom.dataset.store import Store
+from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CaptionEditInvalid
 
 WRONG = "ohwx woman, asian, brown hair, laugh, looking at viewer, hoodie, park, natural lighting"
@@ -108,6 +112,60 @@ def test_convert(root: Path) -> None:
     assert (root / "02.txt").read_text().startswith("ohwx woman wearing a red dress, with a gentle")
     run("edit", root, "--undo")
     assert (root / "02.txt").read_text() == RIGHT
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredDataset:
+    """Two concepts, a picture each, with triggers of their own."""
+    monkeypatch.setenv("LORALOOM_HOME", str(tmp_path / "home"))
+    for concept, colour, caption in (("a", "red", WRONG), ("b", "green", RIGHT)):
+        (tmp_path / "in" / concept).mkdir(parents=True)
+        Image.new("RGB", (64, 64), colour).save(tmp_path / "in" / concept / "01.png")
+        text = caption.replace("ohwx woman", f"{concept * 3} woman")
+        (tmp_path / "in" / concept / "01.txt").write_text(text)
+    imported = CliRunner().invoke(
+        app, ["dataset", "import", str(tmp_path / "in"), "--name", "hats"]
+    )
+    assert imported.exit_code == 0
+    dataset = Store().open("hats")
+    dataset.set_concepts([Concept("a", "aaa woman"), Concept("b", "bbb woman")])
+    return dataset
+
+
+def test_stored_sets_are_read_by_the_trigger_of_each_concept(stored: StoredDataset) -> None:
+    for name in ("hats", f"hats@{stored.snapshot()}"):
+        found = json.loads(run("lint", name, "--kind", "character", "--json").stdout)["findings"]
+        assert {(f["item"], f["code"]) for f in found} == {
+            ("a/01.png", "identity-leak"), ("a/01.png", "vocabulary"),
+        }  # fmt: skip
+    told = json.loads(run("stats", "hats", "--json").stdout)
+    assert told["captions"] == 2 and not any("woman" in phrase for phrase in told["phrases"])
+    wrong = run("lint", "hats", *CHARACTER)
+    assert isinstance(wrong.exception, CaptionEditInvalid)
+
+
+def test_stored_sets_are_mended_and_taken_back(stored: StoredDataset) -> None:
+    before = stored.working
+    shown = run("fix", "hats", "--kind", "character")
+    assert "`loraloom dataset undo hats` takes it back" in shown.output
+    assert {p.caption for p in stored.working.pictures} == {
+        "aaa woman, laughing, looking at viewer, hoodie, park, natural lighting",
+        RIGHT.replace("ohwx", "bbb"),
+    }
+    assert stored.last_edit == "fix"
+    assert run("edit", "hats", "--add", "sun", "--match", "b/01").exit_code == 0
+    assert run("convert", "hats", "--to", "sentences").exit_code == 0
+    assert sorted(p.caption for p in stored.working.pictures)[1].startswith("bbb woman wearing")
+    for what, count in (("convert to sentences", 2), ("edit", 1), ("fix", 1)):
+        told = json.loads(run("edit", "hats", "--undo", "--json").stdout)
+        assert told == {"undone": what, "captions": count}
+    assert stored.working == before
+
+
+def test_snapshots_are_not_changed(stored: StoredDataset) -> None:
+    name = f"hats@{stored.snapshot()}"
+    assert run("edit", name, "--add", "sun", "--dry-run").exit_code == 0
+    assert isinstance(run("edit", name, "--add", "sun").exception, CaptionEditInvalid)
 
 
 def test_a_terminal_is_told_nothing_by_captions_and_names(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class CaptionsChanged(LoraloomError):
 
 
 class CaptionEditInvalid(LoraloomError):
-    """An edit of captions names no change, or one that cannot be understood."""
+    """An edit of captions names no change, or one that cannot be understood or made."""
 
 
 class TaggerUnknown(LoraloomError):

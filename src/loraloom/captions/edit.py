@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loraloom.captions import journal, vocabulary
 from loraloom.captions.folder import CaptionFile, content
+from loraloom.captions.lint import Captioned
 from loraloom.captions.reading import trigger_spans
 from loraloom.captions.words import Phrase, is_chinese, split_phrases
 
@@ -46,14 +47,15 @@ class Edited:
     after: str
 
 
-def edit(files: Sequence[CaptionFile], change: Edit) -> list[Edited]:
+def edit(captions: Sequence[Captioned], change: Edit) -> list[Edited]:
     """The captions that `change` changes; nothing is written."""
     found = []
-    for file in files:
-        if file.caption and _chosen(file, change.match):
-            after = edit_caption(file.caption, change)
-            if after != file.caption:
-                found.append(Edited(file.name, file.caption, after))
+    for captioned in captions:
+        before = captioned.caption
+        if before and change.match.casefold() in f"{captioned.item}\n{before}".casefold():
+            after = edit_caption(before, change)
+            if after != before:
+                found.append(Edited(captioned.item, before, after))
     return found
 
 
@@ -133,11 +135,6 @@ def put_first(caption: str, tag: str, trigger: str = "") -> str:
         _, end = _span(rest, phrases[0])
         return f"{rest[:end]}{_separator(caption)}{written}{rest[end:]}"
     return f"{written}{_separator(caption)}{rest}"
-
-
-def _chosen(file: CaptionFile, match: str) -> bool:
-    text = f"{file.name}\n{file.caption}".casefold()
-    return match.casefold() in text
 
 
 def _separator(caption: str) -> str:

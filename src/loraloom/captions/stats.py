@@ -28,9 +28,10 @@ class Stats:
     """Of the captions that tell a background."""
 
 
-def count(captions: Sequence[str], trigger: str = "") -> Stats:
-    """Count phrases, categories and outfits over the captions."""
-    readings = [read(caption, trigger) for caption in captions]
+def count(captions: Sequence[str], trigger: str | Sequence[str] = "") -> Stats:
+    """Count phrases, categories and outfits over the captions; `trigger`: of all, or of each."""
+    triggers = [trigger] * len(captions) if isinstance(trigger, str) else trigger
+    readings = list(map(read, captions, triggers))
     phrases: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     terms: dict[str, Counter[str]] = {}
@@ -46,8 +47,8 @@ def count(captions: Sequence[str], trigger: str = "") -> Stats:
         _sorted(phrases),
         _sorted(categories),
         {category: _sorted(counts) for category, counts in sorted(terms.items())},
-        _sorted(outfits(captions, trigger)),
-        several_hairstyles(captions, trigger),
+        _sorted(_outfits(readings)),
+        _several_hairstyles(readings),
         round(simple / (simple + place), 2) if simple + place else None,
     )
 
@@ -57,11 +58,15 @@ def outfits(captions: Sequence[str], trigger: str = "") -> Counter[str]:
 
     What a fix assumes where nothing was said is no outfit.
     """
+    return _outfits([read(caption, trigger) for caption in captions])
+
+
+def _outfits(readings: Sequence[Reading]) -> Counter[str]:
     terms = (rules.assumptions(language)["clothing"] for language in vocabulary.LANGUAGES)
     assumed = {_outfit(read(term)) for term in terms}
     found: Counter[str] = Counter()
-    for caption in captions:
-        outfit = _outfit(read(caption, trigger))
+    for reading in readings:
+        outfit = _outfit(reading)
         if outfit and outfit not in assumed:
             found[outfit] += 1
     return found
@@ -69,13 +74,17 @@ def outfits(captions: Sequence[str], trigger: str = "") -> Counter[str]:
 
 def several_hairstyles(captions: Sequence[str], trigger: str = "") -> bool:
     """Whether the captions name several hairstyles, and often enough to have been meant."""
+    return _several_hairstyles([read(caption, trigger) for caption in captions])
+
+
+def _several_hairstyles(readings: Sequence[Reading]) -> bool:
     limits = rules.limits()
-    named = [styles for caption in captions if (styles := hairstyles(read(caption, trigger)))]
+    named = [styles for reading in readings if (styles := hairstyles(reading))]
     different = {style for styles in named for style in styles}
     return (
         len(different) >= limits.several_hairstyles
         and len(named) >= limits.several_hairstyles
-        and len(named) >= limits.several_hairstyles_share * len(captions)
+        and len(named) >= limits.several_hairstyles_share * len(readings)
     )
 
 

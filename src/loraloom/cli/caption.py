@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from loraloom.cli import caption_auto
-from loraloom.cli.caption_view import show_diff, show_findings, show_fixes, show_stats, tell
+from loraloom.cli.caption_view import show_edits, show_findings, show_fixes, show_stats
 from loraloom.cli.output import messages, print_json
 from loraloom.errors import CaptionEditInvalid
 
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Make, check, mend, edit, count and convert captions.", no_args_is_help=True)
 app.command()(caption_auto.auto)
 KindName = Literal["character", "style", "object", "concept", "scene"]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures with captions beside")]
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SET", help="folder of pictures with captions beside, or a stored set"),
+]
 KindOption = Annotated[KindName, typer.Option("--kind", "-k", help="what the adapter learns")]
 Trigger = Annotated[str, typer.Option("--trigger", "-t", help="the words that call the subject")]
 Concept = Annotated[str, typer.Option(help="the concept's own words, such as 'double exposure'")]
@@ -36,7 +38,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would change,
 
 @app.command()
 def lint(
-    folder: Folder,
+    source: Source,
     kind: KindOption,
     trigger: Trigger = "",
     concept: Concept = "",
@@ -49,25 +51,28 @@ def lint(
     \b
     loraloom caption lint photos --kind character --trigger "ohwx woman"
     loraloom caption lint drawings --kind style --trigger mystyle --base starter --json
+    loraloom caption lint hats --kind object
     """
     from loraloom import findings
-    from loraloom.captions import folder as captions
     from loraloom.captions import lint as checks
+    from loraloom.captions.target import by_trigger, find_target, with_trigger
 
     check, counter = _check(kind, trigger, concept, base, hairstyles), _counter(base)
-    files = captions.read_captions(folder)
-    found = checks.lint([file.captioned for file in files], check, counter)
+    items = with_trigger(find_target(source, writing=False).items(), check.trigger)
+    found = []
+    for own, captions in by_trigger(items).items():
+        found += checks.lint(captions, replace(check, trigger=own), counter)
     if json:
         print_json(findings.as_json(found))
     else:
-        show_findings(found, len(files))
+        show_findings(found, len(items))
     if findings.blocks_training(found):
         raise typer.Exit(1)
 
 
 @app.command()
 def fix(
-    folder: Folder,
+    source: Source,
     kind: KindOption,
     trigger: Trigger = "",
     concept: Concept = "",
@@ -83,7 +88,7 @@ def fix(
     """Mend what lint finds: leaks out, standard terms in, the trigger first.
 
     What a caption does not tell is filled with neutral terms, which are listed as assumed: look
-    at those pictures. `loraloom caption edit FOLDER --undo` takes everything back.
+    at those pictures. `loraloom caption edit SET --undo` takes everything back.
 
     \b
     loraloom caption fix photos --kind character --trigger "ohwx woman" --dry-run
@@ -91,35 +96,37 @@ def fix(
     loraloom caption fix photos -k character -t "ohwx woman" --assume none
     """
     from loraloom import findings
-    from loraloom.captions import edit, lint
     from loraloom.captions import fix as fixes
-    from loraloom.captions import folder as captions
+    from loraloom.captions import lint
+    from loraloom.captions.target import by_trigger, find_target, with_trigger, write_named
 
     check, counter = _check(kind, trigger, concept, base, hairstyles), _counter(base)
-    files = captions.read_captions(folder)
-    fixed = fixes.fix(
-        [file.captioned for file in files],
-        check,
-        _pairs([pair for pair in assume or [] if pair != "none"], "--assume"),
-        may_assume="none" not in (assume or []),
-        counter=counter,
-    )
-    after = {f.item: f.after for f in fixed if f.changed}
-    left = lint.lint([lint.Captioned(f.item, f.after) for f in fixed], check, counter)
+    target = find_target(source, writing=not dry_run)
+    items = with_trigger(target.items(), check.trigger)
+    assumed = _pairs([pair for pair in assume or [] if pair != "none"], "--assume")
+    may_assume = "none" not in (assume or [])
+    fixed, left = [], []
+    for own, captions in by_trigger(items).items():
+        check = replace(check, trigger=own)
+        done = fixes.fix(captions, check, assumed, may_assume=may_assume, counter=counter)
+        left += lint.lint([lint.Captioned(f.item, f.after) for f in done], check, counter)
+        fixed += done
     if not dry_run:
-        edit.save(folder, files, after, "fix")
+        write_named(target, items, {f.item: f.after for f in fixed if f.changed}, "fix")
     if json:
         shown = [asdict(f) for f in fixed if f.changed]
         print_json({"fixed": shown, "written": not dry_run, **findings.as_json(left)})
         return
-    show_fixes(fixed, dry_run=dry_run)
-    show_findings(left, len(files), after="after the fix")
+    show_fixes(fixed, undo=None if dry_run else target.undo_command)
+    show_findings(left, len(items), after="after the fix")
 
 
 @app.command("edit")
 def edit_captions(
-    folder: Folder,
-    replace: Annotated[list[str] | None, typer.Option(help="text A=B, as whole words")] = None,
+    source: Source,
+    replace_text: Annotated[
+        list[str] | None, typer.Option("--replace", help="text A=B, as whole words")
+    ] = None,
     rename: Annotated[list[str] | None, typer.Option(help="tag A=B")] = None,
     add: Annotated[list[str] | None, typer.Option(help="tag to add at the end")] = None,
     remove: Annotated[list[str] | None, typer.Option(help="tag to remove")] = None,
@@ -130,7 +137,7 @@ def edit_captions(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Change the captions of a whole folder, or of those that hold some text.
+    """Change the captions of a whole set, or of those that hold some text.
 
     \b
     loraloom caption edit photos --replace "t shirt=t-shirt" --remove solo --remove 1girl
@@ -138,18 +145,19 @@ def edit_captions(
     loraloom caption edit photos --first "front view" --trigger "ohwx woman"
     loraloom caption edit photos --undo
     """
-    from loraloom.captions import edit, journal
-    from loraloom.captions import folder as captions
+    from loraloom.captions import edit
+    from loraloom.captions.target import by_trigger, find_target, with_trigger, write_named
 
+    target = find_target(source, writing=not dry_run)
     if undo:
-        what, count = journal.undo(folder)
+        what, count = target.undo()
         if json:
             print_json({"undone": what, "captions": count})
         else:
             messages.print(f"Took back '{what}': {count} captions are as before")
         return
     change = edit.Edit(
-        replace=tuple(_pairs(replace, "--replace").items()),
+        replace=tuple(_pairs(replace_text, "--replace").items()),
         rename=tuple(_pairs(rename, "--rename").items()),
         remove=tuple(remove or ()),
         add=tuple(add or ()),
@@ -159,30 +167,31 @@ def edit_captions(
     )
     if change.is_empty:
         raise CaptionEditInvalid("Say what to change: --replace A=B, --add, --remove, --first ...")
-    files = captions.read_captions(folder)
-    edited = edit.edit(files, change)
+    items = with_trigger(target.items(), change.trigger)
+    edited = []
+    for own, captions in by_trigger(items).items():
+        edited += edit.edit(captions, replace(change, trigger=own))
     if not dry_run:
-        edit.save(folder, files, {e.item: e.after for e in edited}, "edit")
+        write_named(target, items, {e.item: e.after for e in edited}, "edit")
     if json:
         print_json({"edited": [asdict(e) for e in edited], "written": not dry_run})
         return
-    for each in edited:
-        show_diff(each.item, each.before, each.after)
-    tell(len(edited), dry_run=dry_run)
+    show_edits(edited, undo=None if dry_run else target.undo_command)
 
 
 @app.command()
-def stats(folder: Folder, trigger: Trigger = "", json: Json = False) -> None:
+def stats(source: Source, trigger: Trigger = "", json: Json = False) -> None:
     """Count tags, categories and outfits over the captions.
 
     \b
     loraloom caption stats photos --trigger "ohwx woman"
     """
-    from loraloom.captions import folder as captions
     from loraloom.captions import stats as figures
+    from loraloom.captions.target import find_target, with_trigger
 
-    files = captions.read_captions(folder)
-    found = figures.count([file.caption for file in files if file.caption], trigger)
+    items = with_trigger(find_target(source, writing=False).items(), trigger.strip())
+    said = [item for item in items if item.caption]
+    found = figures.count([item.caption for item in said], [item.trigger for item in said])
     if json:
         print_json(asdict(found))
         return
@@ -191,7 +200,7 @@ def stats(folder: Folder, trigger: Trigger = "", json: Json = False) -> None:
 
 @app.command()
 def convert(
-    folder: Folder,
+    source: Source,
     to: Annotated[Literal["tags", "hybrid", "sentences"], typer.Option(help="caption style")],
     trigger: Trigger = "",
     dry_run: DryRun = False,
@@ -202,24 +211,24 @@ def convert(
     \b
     loraloom caption convert photos --to sentences --trigger "ohwx woman" --dry-run
     """
-    from loraloom.captions import edit, sentences
-    from loraloom.captions import folder as captions
+    from loraloom.captions import sentences
+    from loraloom.captions.edit import Edited
+    from loraloom.captions.target import find_target, with_trigger, write_named
 
-    files = captions.read_captions(folder)
-    done = {f.name: sentences.convert(f.caption, to, trigger) for f in files if f.caption}
+    target = find_target(source, writing=not dry_run)
+    items = with_trigger(target.items(), trigger.strip())
     edited = [
-        edit.Edited(f.name, f.caption, done[f.name])
-        for f in files
-        if f.caption and f.caption != done[f.name]
+        Edited(item.name, item.caption, after)
+        for item in items
+        if item.caption
+        and (after := sentences.convert(item.caption, to, item.trigger)) != item.caption
     ]
     if not dry_run:
-        edit.save(folder, files, {e.item: e.after for e in edited}, f"convert to {to}")
+        write_named(target, items, {e.item: e.after for e in edited}, f"convert to {to}")
     if json:
         print_json({"edited": [asdict(e) for e in edited], "written": not dry_run})
         return
-    for each in edited:
-        show_diff(each.item, each.before, each.after)
-    tell(len(edited), dry_run=dry_run)
+    show_edits(edited, undo=None if dry_run else target.undo_command)
 
 
 def _check(

@@ -95,8 +95,8 @@ def auto(
     """
     from loraloom.captions.auto import run, source
     from loraloom.captions.auto.choice import Choice, open_choice, tagger_name
-    from loraloom.captions.auto.target import find_target
     from loraloom.captions.measure import Check
+    from loraloom.captions.target import find_target
     from loraloom.kinds import Kind
 
     target = find_target(pictures)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from loraloom.cli.output import messages, printable
 
 if TYPE_CHECKING:
+    from loraloom.captions.edit import Edited
     from loraloom.captions.fix import Fixed
     from loraloom.captions.stats import Stats
     from loraloom.findings import Finding
@@ -30,7 +31,8 @@ def show_findings(found: Sequence[Finding], captions: int, after: str = "") -> N
     messages.print(" ".join(filter(None, (f"{captions} captions, {words}", after))))
 
 
-def show_fixes(fixed: Sequence[Fixed], *, dry_run: bool) -> None:
+def show_fixes(fixed: Sequence[Fixed], *, undo: str | None) -> None:
+    """What was mended; `undo`: the command that takes it back, None where nothing was written."""
     from rich.text import Text
 
     for each in fixed:
@@ -39,7 +41,14 @@ def show_fixes(fixed: Sequence[Fixed], *, dry_run: bool) -> None:
         if each.assumed:
             words = ", ".join(each.assumed)
             messages.print(Text(f"  assumed, look at the picture: {words}", style="yellow"))
-    tell(sum(each.changed for each in fixed), dry_run=dry_run)
+    _tell(sum(each.changed for each in fixed), undo)
+
+
+def show_edits(edited: Sequence[Edited], *, undo: str | None) -> None:
+    """What was changed; `undo` as in `show_fixes`."""
+    for each in edited:
+        show_diff(each.item, each.before, each.after)
+    _tell(len(edited), undo)
 
 
 def show_diff(item: str, before: str, after: str) -> None:
@@ -49,12 +58,12 @@ def show_diff(item: str, before: str, after: str) -> None:
             print(printable(line))
 
 
-def tell(count: int, *, dry_run: bool) -> None:
-    if dry_run:
+def _tell(count: int, undo: str | None) -> None:
+    if undo is None:
         messages.print(f"{count} captions would change; nothing was written")
     else:
-        hint = "; `loraloom caption edit FOLDER --undo` takes it back" if count else ""
-        messages.print(f"{count} captions changed{hint}")
+        hint = f"; `{undo}` takes it back" if count else ""
+        messages.print(f"{count} captions changed{hint}", markup=False, soft_wrap=True)
 
 
 def show_stats(found: Stats) -> None:

@@ -9,12 +9,12 @@ from loraloom.captions.auto import hair
 from loraloom.captions.auto.answer import Answer, Captioner, Failure, Seen
 from loraloom.captions.auto.draft import Order, caption_of, everything, own_tags
 from loraloom.captions.auto.kept import Kept, keeping
-from loraloom.captions.auto.seen import Item, identity, see
-from loraloom.captions.auto.target import Target, lacks_caption
+from loraloom.captions.auto.seen import identity, see
 from loraloom.captions.fix import fix
 from loraloom.captions.lint import Captioned, lint
 from loraloom.captions.measure import Check
-from loraloom.errors import CaptionerInvalid, ImageUnreadable
+from loraloom.captions.target import Item, Target, lacks_caption, with_trigger
+from loraloom.errors import ImageUnreadable
 from loraloom.findings import Finding
 from loraloom.kinds import Kind
 
@@ -68,7 +68,7 @@ def describe(
     What was answered is kept beside the set until all is written: a run that is stopped, killed or
     left alone by its server goes on when it is started again. Raises ProviderFailed and the like.
     """
-    items = [_with_trigger(item, order.check.trigger) for item in target.items()]
+    items = with_trigger(target.pictures(), order.check.trigger)
     chosen = {i.key: i for i in items if replacing or lacks_caption(i, order.check.trigger)}
     found = _Found()
     with keeping(target.answers_at, captioner.fingerprint) as kept:
@@ -76,7 +76,8 @@ def describe(
         for _ in _answer(list(chosen.values()), captioner, kept, found):
             yield Progress(found.done, len(chosen))
         captions, findings = _captions(chosen, found, order)
-        written = target.write(captions, {key: chosen[key].caption for key in captions})
+        seen = {key: chosen[key].caption for key in captions}
+        written = target.write(captions, seen, "automatic captions")
         kept.forget()
     found.failed += [
         Failed(chosen[key].name, "was changed meanwhile, and left as it is")
@@ -85,16 +86,6 @@ def describe(
     ]
     told = {chosen[key].name: captions[key] for key in written}
     yield Done(told, tuple(found.failed), len(items) - len(chosen), tuple(findings))
-
-
-def _with_trigger(item: Item, trigger: str) -> Item:
-    """`item` with its concept's trigger, or the one given. Raises CaptionerInvalid."""
-    if trigger and item.trigger and item.trigger != trigger:
-        raise CaptionerInvalid(
-            f"{item.name} belongs to a concept with the trigger {item.trigger!r}, and --trigger "
-            f"says {trigger!r}; leave --trigger out, or change the concept."
-        )
-    return replace(item, trigger=item.trigger or trigger)
 
 
 def _answer(

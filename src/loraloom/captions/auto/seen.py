@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from loraloom.captions.auto.answer import Seen
+from loraloom.captions.target import Item
 from loraloom.dataset import images
 from loraloom.dataset.snapshot import Box
 from loraloom.errors import ImageUnreadable
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture or clip of a set, and the caption that it has."""
-
-    key: str
-    """Its name within the set."""
-    name: str
-    """How it is shown."""
-    path: Path
-    caption: str
-    trigger: str = ""
-    """Of its concept."""
-    is_clip: bool = False
-    crop: Box | None = None
 
 
 def identity(item: Item) -> str:
