@@ -230,13 +230,22 @@ def test_train_json_is_one_line_an_event(trainer: dict[str, object], pictures: P
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt(), "a clean stop"])
 def test_a_stopped_run_says_how_to_go_on(
-    ending: object, trainer: dict[str, object], pictures: Path, monkeypatch: pytest.MonkeyPatch
+    ending: object,
+    trainer: dict[str, object],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainer["ending"] = ending
-    monkeypatch.setattr(sys, "argv", ["loraloom", "train", "my cups", "--resume"])
-    result = invoke("train", pictures)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["loraloom", "train", "cups"])
+    result = invoke("train", pictures, "--out", "my cups")
     assert result.exit_code == 130
-    assert "loraloom train 'my cups' --resume" in " ".join(result.stderr.split())
+    assert "To go on: loraloom train cups" in result.stderr  # nothing was written yet
+    (tmp_path / "my cups").mkdir()
+    (tmp_path / "my cups" / "run.json").touch()
+    result = invoke("train", pictures, "--out", "my cups")
+    assert "To go on: loraloom train 'my cups' --resume" in result.stderr
 
 
 def test_an_error_in_training_reaches_main(
@@ -415,8 +424,9 @@ def test_ctrl_c_saves_and_the_run_goes_on(tiny_run: list[object], tmp_path: Path
     saved = max(json.loads(line)["step"] for line in rest.splitlines() if '"saved"' in line)
     assert 3 <= saved < 1000
     process = subprocess.Popen(
-        [*program, *words, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+        [*program, "train", str(tmp_path / "run"), "--resume", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
     assert process.stdout
     started = next(line for line in process.stdout if '"started"' in line)
     process.kill()

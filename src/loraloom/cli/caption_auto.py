@@ -112,7 +112,7 @@ def auto(
     try:
         done = _follow(run.describe(target, captioner, order, replacing=replace), quiet=json)
     except KeyboardInterrupt:
-        messages.print(f"Stopped. To go on: {command_line(without='')}", markup=False)
+        messages.print(f"Stopped. To go on: {command_line()}", markup=False)
         raise typer.Exit(STOPPED) from None
     _tell_json(done) if json else _tell(done, target.undo_command)
     if done.failed:

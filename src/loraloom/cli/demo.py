@@ -37,7 +37,7 @@ def demo(
     try:
         last = show_events(demonstration.run(out, identity))
     except KeyboardInterrupt:
-        messages.print(f"Stopped. To begin again: {command_line(without='')}")
+        messages.print(f"Stopped. To begin again: {command_line()}")
         raise typer.Exit(STOPPED) from None
     assert isinstance(last, demonstration.DemoFinished)
     if json:

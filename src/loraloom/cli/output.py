@@ -24,7 +24,6 @@ def printable(text: str) -> str:
     return "\n".join(shown_name(line) for line in text.split("\n"))
 
 
-def command_line(*, without: str) -> str:
-    """The command as it was typed, less one option, to be shown to the user."""
-    words = [word for word in sys.argv[1:] if word != without]
-    return shlex.join(["loraloom", *words])
+def command_line() -> str:
+    """The command as it was typed, to be shown to the user."""
+    return shlex.join(["loraloom", *sys.argv[1:]])

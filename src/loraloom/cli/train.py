@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -24,8 +25,8 @@ def train(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="CONFIG.toml|FOLDER|NAME[@SNAPSHOT]",
-            help="settings, or just a folder of captioned pictures, or a stored dataset",
+            metavar="CONFIG.toml|FOLDER|NAME[@SNAPSHOT]|RUN",
+            help="settings, a folder of captioned pictures, a stored dataset, or a run's folder",
         ),
     ],
     base: Annotated[
@@ -51,20 +52,28 @@ def train(
     \b
     loraloom train my-pictures --kind character --trigger "ohwx woman" --out out/mine
     loraloom train my-pictures --set adapter.rank=8 --set schedule.steps=800
-    loraloom train settings.toml --resume
     loraloom train cups@3f2a91c0
+    loraloom train out/mine --resume
     """
     given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
     options = {name: value for name, value in given.items() if value is not None}
     config = complete(read_source(source), options, assignments or [], preset)
-    run(config, out or Path("out") / source.resolve().stem, resume=resume, json=json)
+    usual = source if is_run(source) else Path("out") / source.resolve().stem
+    run(config, out or usual, resume=resume, json=json)
+
+
+def is_run(source: Path) -> bool:
+    """Whether a run has begun in this folder."""
+    return (source / "run.json").is_file()
 
 
 def read_source(source: Path) -> Tree:
-    """The settings that a TOML file, a folder or a dataset stands for, not yet complete."""
+    """The settings that a TOML file, a folder, a dataset or a run stands for, not yet complete."""
     from loraloom import config
     from loraloom.dataset import reference
 
+    if is_run(source):
+        return config.read_toml(source / "config.toml")
     if source.is_dir() or reference.is_stored(source):
         return {"data": {"folder": str(source)}}
     if not source.exists():
@@ -86,7 +95,10 @@ def complete(
 
 
 def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
-    """Train to the end; on Ctrl-C say how to go on and leave with status 130."""
+    """Train to the end; on Ctrl-C say how to go on and leave with status 130.
+
+    The run's folder knows its settings: a stored dataset may have been edited since.
+    """
     from loraloom import train
     from loraloom.cli.progress import print_events, show_events
     from loraloom.train.events import Finished
@@ -98,5 +110,6 @@ def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
         events = train.run(config, out, resume=resume, stop=stop)
         last = (print_events if json else show_events)(events)
     if not isinstance(last, Finished):
-        messages.print(f"Stopped. To go on: {command_line(without='--resume')} --resume")
+        again = f"loraloom train {quote(str(out))} --resume" if is_run(out) else command_line()
+        messages.print(f"Stopped. To go on: {again}", markup=False, soft_wrap=True)
         raise typer.Exit(STOPPED)
