@@ -58,12 +58,15 @@ def _weights(layer: Any, adapter: str) -> Weights | None:
     if isinstance(layer, LoraLayer) and adapter in layer.lora_A:
         return _lora(layer, adapter)
     if isinstance(layer, LoHaLayer) and adapter in layer.hada_w1_a:
-        halves = [_own(layer, f"hada_{name}", adapter) for name in ("w1_a", "w1_b", "w2_a", "w2_b")]
-        return LohaWeights(*halves, float(layer.alpha[adapter]))  # type: ignore[arg-type]
+        w1_a, w1_b, w2_a, w2_b = (
+            getattr(layer, f"hada_{name}")[adapter].detach()
+            for name in ("w1_a", "w1_b", "w2_a", "w2_b")
+        )
+        return LohaWeights(w1_a, w1_b, w2_a, w2_b, float(layer.alpha[adapter]))
     if isinstance(layer, LoKrLayer) and (adapter in layer.lokr_w1 or adapter in layer.lokr_w1_a):
         return _lokr(layer, adapter)
     if isinstance(layer, OFTLayer) and adapter in layer.oft_R:
-        turn = layer.oft_R[adapter]
+        turn: Any = layer.oft_R[adapter]
         terms = turn.num_cayley_neumann_terms if turn.use_cayley_neumann else 0
         return OftWeights(turn.weight.detach(), terms)
     if isinstance(layer, BOFTLayer) and adapter in layer.boft_R:

@@ -56,7 +56,7 @@ class LoraWeights:
         merged = weight + added.to(weight.device)
         magnitude = self.magnitude.float().to(weight.device)
         along = [dim for dim, count in enumerate(magnitude.shape) if count == 1]
-        length = torch.linalg.vector_norm(merged, dim=along, keepdim=True)
+        length: Tensor = torch.linalg.vector_norm(merged, dim=along, keepdim=True)
         return merged * (magnitude / length) - weight
 
 
@@ -254,7 +254,8 @@ def _tucker(a: Tensor, b: Tensor | None, t: Tensor | None) -> Tensor:
 def _cayley(skew: Tensor) -> Tensor:
     """(I - S)(I + S)^-1 of each (n, b, b)."""
     one = torch.eye(skew.shape[-1], device=skew.device).expand_as(skew)
-    return torch.linalg.solve(one + skew, one - skew, left=False)
+    turn: Tensor = torch.linalg.solve(one + skew, one - skew, left=False)
+    return turn
 
 
 def _series(skew: Tensor, terms: int) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -68,18 +69,18 @@ def inject(
             start = torch.empty(parameter.shape)  # on the CPU, where the generator is
             nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
             parameter.data.copy_(start)
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            # Autocast casts where it must; peft's own cast would go through float32 and back.
-            module.cast_input_dtype_enabled = False
-        if isinstance(module, LoraLayer):
-            _begin(module, config, generator)
+    layers: list[Any] = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
+    for layer in layers:
+        # Autocast casts where it must; peft's own cast would go through float32 and back.
+        layer.cast_input_dtype_enabled = False
+        if isinstance(layer, LoraLayer):
+            _begin(layer, config, generator)
     # peft's new layers start in training mode, where their dropout draws from the global stream.
     model.eval()
     return Injected(trained, constant)
 
 
-def _begin(layer: LoraLayer, config: AdapterConfig, generator: torch.Generator) -> None:
+def _begin(layer: Any, config: AdapterConfig, generator: torch.Generator) -> None:
     """What a LoRA's start takes from the base's weight, in float32 whatever that is in."""
     weight = dequantize_module_weight(layer.get_base_layer()).detach().float()
     if config.type == "dora":
@@ -90,7 +91,7 @@ def _begin(layer: LoraLayer, config: AdapterConfig, generator: torch.Generator) 
         _begin_pissa(layer, weight.flatten(1), generator)
 
 
-def _begin_pissa(layer: LoraLayer, weight: Tensor, generator: torch.Generator) -> None:
+def _begin_pissa(layer: Any, weight: Tensor, generator: torch.Generator) -> None:
     """The strongest part of the weight (out, in), arXiv:2404.02948.
 
     There it is taken out of the base; here the base stays and a second, constant LoRA takes it

@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from peft import (
     BOFTConfig,
@@ -71,33 +72,36 @@ def check_ranks(config: AdapterConfig, models: Iterable[nn.Module]) -> None:
 
 
 def _peft(config: AdapterConfig, targets: str) -> PeftConfig:
-    # peft multiplies by alpha / r with whatever number alpha is, though it declares int.
-    if config.type == "oft":
+    if config.type in ("oft", "boft"):
+        assert config.block_size is not None, "see fit.check"
+        if config.type == "boft":
+            return BOFTConfig(
+                boft_block_size=config.block_size, boft_n_butterfly_factor=1, target_modules=targets
+            )
         return OFTConfig(
             r=0, oft_block_size=config.block_size, target_modules=targets, use_cayley_neumann=False
         )
-    if config.type == "boft":
-        return BOFTConfig(
-            boft_block_size=config.block_size, boft_n_butterfly_factor=1, target_modules=targets
-        )
     assert config.rank is not None and config.alpha is not None, "see fit.check"
+    # peft multiplies by alpha / r with whatever number alpha is, though it declares int.
+    alpha: Any = config.alpha
     own = {pattern([ending]): rank for ending, rank in config.ranks.items()}
     # With alpha / sqrt(rank) a higher rank is to learn as fast with the same alpha.
     alphas = {} if config.rslora else {k: r * config.alpha / config.rank for k, r in own.items()}
-    if config.type in ("lora", "dora"):
-        return LoraConfig(
-            r=config.rank, lora_alpha=config.alpha,  # type: ignore[arg-type]
-            rank_pattern=own, alpha_pattern=alphas, target_modules=targets,
-            lora_dropout=config.dropout, use_rslora=config.rslora,
-            use_dora=config.type == "dora",
-        )  # fmt: skip
-    shared = {
-        "r": config.rank, "alpha": config.alpha, "rank_pattern": own, "alpha_pattern": alphas,
-        "target_modules": targets,
-    }  # fmt: skip
     if config.type == "loha":
-        return LoHaConfig(**shared)
-    return LoKrConfig(**shared, decompose_factor=config.factor or -1)
+        return LoHaConfig(
+            r=config.rank, alpha=alpha, rank_pattern=own, alpha_pattern=alphas,
+            target_modules=targets,
+        )  # fmt: skip
+    if config.type == "lokr":
+        return LoKrConfig(
+            r=config.rank, alpha=alpha, rank_pattern=own, alpha_pattern=alphas,
+            target_modules=targets, decompose_factor=config.factor or -1,
+        )  # fmt: skip
+    return LoraConfig(
+        r=config.rank, lora_alpha=alpha, rank_pattern=own, alpha_pattern=alphas,
+        target_modules=targets, lora_dropout=config.dropout, use_rslora=config.rslora,
+        use_dora=config.type == "dora",
+    )  # fmt: skip
 
 
 def _check_blocks(config: AdapterConfig, layers: Mapping[str, nn.Module]) -> None:
