@@ -154,3 +154,29 @@ def test_what_cannot_be_turned_is_refused(
 ) -> None:
     with pytest.raises(ConfigInvalid, match=message):
         lora.inject(Net(kernel), AdapterConfig(**given), ["to_q"], torch.Generator())
+
+
+@pytest.mark.parametrize("kernel", [(), (1, 1)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_learns_beside_a_base_in_bfloat16(kind: str, kernel: tuple[int, ...]) -> None:
+    net = Net(kernel).bfloat16()
+    base = net.to_q.weight.detach().clone()
+    injected = lora.inject(
+        net, AdapterConfig(**KINDS[kind]), ["to_q"], torch.Generator().manual_seed(0)
+    )
+    assert {p.dtype for p in injected.trained.values()} == {torch.float32}
+    shape = (5, 8, 6, 6) if kernel else (5, 8)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    optimiser = torch.optim.SGD(injected.trained.values(), lr=0.01)
+    losses = []
+    for _ in range(20):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = (net(x.bfloat16()).float() - 1).square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert all(p.grad is None or p.grad.dtype == torch.float32 for p in net.parameters())
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    (held,) = (p for n, p in net.named_parameters() if n.endswith("base_layer.weight"))
+    assert torch.equal(held, base)
