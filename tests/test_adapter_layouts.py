@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_diffusers
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from loraloom import families
-from loraloom.adapters import file, keys
+from loraloom.adapters import file, keys, peft_folder
 from loraloom.adapters.check import check_keys
 from loraloom.adapters.naming import layouts_of
 from loraloom.adapters.state import AdapterState, from_peft
@@ -268,6 +270,31 @@ def test_a_folder_of_peft_is_read_with_its_scale(tmp_path: Path) -> None:
     change = state["unet"]["mid_block.to_q"].change(None)
     torch.testing.assert_close(change, torch.kron(w1, w2) / 2)
     assert isinstance(state["unet"]["mid_block.to_q"], LokrWeights)
+
+
+def test_folders_of_peft_come_back_whatever_the_widths(tmp_path: Path) -> None:
+    """peft decides and scales by a rank of each layer, which then differs from layer to layer."""
+    net = nn.ModuleDict({"mid_block": nn.ModuleDict(
+        {"to_q": nn.Linear(8, 12), "to_k": nn.Linear(16, 36), "to_v": nn.Linear(64, 64)}
+    )})  # fmt: skip
+    for kind in ("lokr", "loha", "lora", "dora", "oft", "boft"):
+        trained = copy.deepcopy(net)
+        config = AdapterConfig(type=kind, **KINDS[kind])  # type: ignore[arg-type]
+        injected = lora.inject(
+            trained, config, ["to_q", "to_k", "to_v"], torch.Generator().manual_seed(0)
+        )
+        for number, parameter in enumerate(injected.trained.values()):
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(number))
+        state: AdapterState = {"unet": from_peft(trained)}
+        peft_folder.write(tmp_path / kind, state, {"unet": dict(net.named_modules())})
+        path = tmp_path / kind / "unet" / "adapter_model.safetensors"
+        read = file.read(path)[0]["unet"]
+        merged = PeftModel.from_pretrained(copy.deepcopy(net), str(path.parent)).merge_and_unload()
+        for name, weights in state["unet"].items():
+            base = net.get_submodule(name).weight.detach()
+            torch.testing.assert_close(read[name].change(base), weights.change(base))
+            theirs = merged.get_submodule(name).weight - base
+            torch.testing.assert_close(theirs, weights.change(base), atol=1e-4, rtol=1e-4)
 
 
 def test_rslora_of_peft_is_read_with_its_scale(tmp_path: Path) -> None:

@@ -94,8 +94,7 @@ def read(
         tensors = load_file(path)
         _check_finite(tensors)
         alphas = peft_config.alphas(path, names, metadata)
-        components = {where.component for name in names if (where := keys.place(name))}
-        facts = peft_config.facts(path, components, metadata)
+        facts = peft_config.facts(path, names, metadata)
         return keys.parse(tensors, module_names, alphas, facts), metadata
     except SafetensorError as e:
         raise AdapterUnreadable(f"{path} is a broken safetensors file: {e}.") from e

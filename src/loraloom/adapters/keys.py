@@ -182,13 +182,13 @@ def parse(
     tensors: Mapping[str, Tensor],
     modules: ModuleNames | None = None,
     alphas: Mapping[tuple[str, str], float] | None = None,
-    facts: Mapping[str, Mapping[str, object]] | None = None,
+    facts: Mapping[tuple[str, str], Mapping[str, object]] | None = None,
 ) -> AdapterState:
     """The adapter in `tensors`, in any of the layouts.
 
     `alphas` by (component, module path) is for layouts that keep alpha outside of the tensors; a
-    module without any alpha has alpha = rank, as all consumers take it. `facts`: what peft's config
-    says of each component.
+    module without any alpha has alpha = rank, as all consumers take it. `facts` by the same: what
+    peft's config says beside.
     Raises AdapterUnreadable on foreign tensors, missing halves and shapes that do not fit.
     """
     found: dict[tuple[str, str], dict[str, Tensor]] = {}
@@ -206,7 +206,7 @@ def parse(
     state: AdapterState = {}
     for (component, path), own in found.items():
         alpha = (alphas or {}).get((component, path))
-        told = (facts or {}).get(component, {})
+        told = (facts or {}).get((component, path), {})
         weights = roles.build(path, own, alpha, told)
         state.setdefault(component, {}).update(fused.split(path, weights))
     return state

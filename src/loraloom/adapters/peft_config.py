@@ -124,18 +124,20 @@ def _one(name: str, modules: Mapping[str, Weights]) -> int:
 
 
 def facts(
-    path: Path, components: Iterable[str], metadata: Mapping[str, str]
-) -> dict[str, dict[str, object]]:
-    """What the config in or beside the file says of how each component's tensors are read.
+    path: Path, names: Iterable[str], metadata: Mapping[str, str]
+) -> dict[tuple[str, str], dict[str, object]]:
+    """What the config in or beside the file says of how the tensors of each (component, module
+    path) are read, its own rank among it.
 
     Raises AdapterUnreadable when the config is there and broken.
     """
     config = _config(path, metadata)
-    found: dict[str, dict[str, object]] = {}
-    for component in components:
-        inside = any(key.startswith(f"{component}.") for key in config)
-        prefix = f"{component}." if inside else ""
-        found[component] = {name: config[prefix + name] for name in _OWN if prefix + name in config}
+    found: dict[tuple[str, str], dict[str, object]] = {}
+    for component, module in _places(names):
+        prefix = _prefix(config, component)
+        told = {name: config[prefix + name] for name in _OWN if prefix + name in config}
+        rank = _special(config, prefix + "rank_pattern", module, told.get("r"))
+        found[component, module] = told if rank is None else {**told, "r": rank}
     return found
 
 
@@ -147,20 +149,34 @@ def alphas(
     Raises AdapterUnreadable when the config is there and broken.
     """
     config = _config(path, metadata)
-    places = {(where.component, where.module) for name in names if (where := place(name))}
-    found = {key: _alpha(config, *key) for key in places}
+    found = {key: _alpha(config, *key) for key in _places(names)}
     return {key: alpha for key, alpha in found.items() if alpha is not None}
 
 
 def _alpha(config: Mapping[str, object], component: str, module: str) -> float | None:
-    inside = any(key.startswith(f"{component}.") for key in config)
-    prefix = f"{component}." if inside else ""
-    patterns = config.get(f"{prefix}alpha_pattern")
-    value = config.get(f"{prefix}lora_alpha", config.get(f"{prefix}alpha"))
-    for pattern, special in (patterns if isinstance(patterns, dict) else {}).items():
-        if f".{module}".endswith("." + pattern.removeprefix("^")):
-            value = special
+    prefix = _prefix(config, component)
+    usual = config.get(f"{prefix}lora_alpha", config.get(f"{prefix}alpha"))
+    value = _special(config, f"{prefix}alpha_pattern", module, usual)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _special(config: Mapping[str, object], patterns: str, module: str, usual: object) -> object:
+    """A module's own value where the config has a pattern for it."""
+    table = config.get(patterns)
+    for pattern, special in (table if isinstance(table, dict) else {}).items():
+        if f".{module}".endswith("." + pattern.removeprefix("^")):
+            usual = special
+    return usual
+
+
+def _prefix(config: Mapping[str, object], component: str) -> str:
+    """What the keys of a component begin with; a config of one component has none."""
+    begin = f"{component}."
+    return begin if any(key.startswith(begin) for key in config) else ""
+
+
+def _places(names: Iterable[str]) -> set[tuple[str, str]]:
+    return {(where.component, where.module) for name in names if (where := place(name))}
 
 
 def _config(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
