@@ -33,7 +33,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "boft": {"block_size": 4},
 }  # fmt: skip
 ROWS = [(family, kind) for family in ("sd15", "flux") for kind in TYPES]
-ROWS += [("sdxl", "dora"), ("qwen_image", "loha"), ("sd3", "lokr")]
+MORE = [("sdxl", "dora"), ("qwen_image", "loha"), ("sd3", "lokr")]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,9 @@ def _config(folder: Path, family: str, kind: str) -> TrainConfig:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("family", "kind"), ROWS)
+@pytest.mark.parametrize(
+    ("family", "kind"), [*ROWS, *(pytest.param(*row, marks=pytest.mark.slow) for row in MORE)]
+)
 def test_a_kind_is_trained_resumed_saved_and_drawn_alike(
     folder: Path, tmp_path: Path, family: str, kind: str
 ) -> None:
