@@ -138,7 +138,7 @@ def test_missing_alpha_means_scale_one() -> None:
             {"unet.a.lora_A.weight": torch.ones(4, 2), "unet.a.lora_B.weight": torch.ones(3, 5)},
             r"\(3, 5\)",
         ),
-        ({"lora_unet_a.hada_w1_a": torch.ones(2)}, "LoHa"),
+        ({"lora_unet_a.hada_w1_a": torch.ones(2)}, "lacks its tensor hada_w1_b"),
         ({"lora_unet_a.alpha": torch.ones(2)}, "one half"),
     ],
 )

@@ -34,7 +34,7 @@ from loraloom.adapters.keys import parse
 from loraloom.adapters.state import AdapterState, LoraWeights, canonical
 from loraloom.errors import AdapterKeysUnknown
 from loraloom.families.info import Layout
-from loraloom.train.lora import pattern
+from loraloom.train.tuners import pattern
 
 SDXL_UNET = {
     "sample_size": 128,

@@ -61,7 +61,8 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", ["train", "generate", "bases", "demo", "adapter inspect",
-                                     "adapter convert"])  # fmt: skip
+                                     "adapter convert", "adapter merge", "adapter resize",
+                                     "adapter extract", "adapter check"])  # fmt: skip
 def test_help_shows_an_example_on_its_own_line(command: str) -> None:
     result = invoke(*command.split(), "--help")
     assert result.exit_code == 0

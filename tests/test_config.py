@@ -139,3 +139,13 @@ def test_what_shapes_an_adapter_names_no_place() -> None:
     kept = config.validate(tree).shaping()
     assert kept["adapter"]["rank"] == 8 and kept["data"]["mirror"] is False
     assert not {"base", "samples", "checkpoint"} & kept.keys() and "folder" not in kept["data"]
+
+
+def test_ranks_by_layer_survive_toml() -> None:
+    given = config.parse_assignment('adapter.ranks={"ff.net.0.proj"=4, "to_\\"q"=2}')
+    whole = config.validate(config.merge(COMPLETE, given))
+    assert whole.adapter.ranks == {"ff.net.0.proj": 4, 'to_"q': 2}
+    path_less = config.validate(tomllib.loads(config.to_toml(whole)))
+    assert path_less == whole
+    with pytest.raises(ConfigInvalid, match=r"adapter.ranks.to_q = 0 is not possible"):
+        config.validate(config.merge(COMPLETE, {"adapter": {"ranks": {"to_q": 0}}}))

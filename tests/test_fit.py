@@ -41,6 +41,15 @@ def test_each_familys_defaults_are_complete_and_its_own(family: str, kind: kinds
          r"objective.logit_mean = 0.5 has no effect with objective.times = .uniform."),
         ("flux", {"clip_skip": 1}, r"clip_skip = 1 has no effect on FLUX.1"),
         ("kolors", {"text_encoder": {"ratio": 0.2}}, r"text_encoder.ratio = 0.2 .* too large"),
+        ("sd15", {"adapter": {"type": "oft", "rank": 4}},
+         r'^adapter.rank = 4 has no effect with adapter.type = "oft"; leave it out.$'),
+        ("sd15", {"adapter": {"type": "boft", "alpha": 4.0}}, r"^adapter.alpha = 4.0 has no effec"),
+        ("sd15", {"adapter": {"type": "loha", "rslora": True}}, r"adapter.rslora = True has no ef"),
+        ("sd15", {"adapter": {"type": "lokr", "dropout": 0.1}}, r"adapter.dropout = 0.1 has no ef"),
+        ("sd15", {"adapter": {"type": "dora", "init": "pissa"}}, r"adapter.init = 'pissa' has no"),
+        ("sd15", {"adapter": {"factor": 8}}, r"adapter.factor = 8 .* adapter.type = .lora."),
+        ("sd15", {"adapter": {"block_size": 8}}, r"adapter.block_size = 8 .* adapter.type = .lor"),
+        ("sd15", {"adapter": {"type": "loha", "plus_ratio": 4.0}}, r"adapter.plus_ratio = 4.0 has"),
     ],
 )  # fmt: skip
 def test_settings_without_effect_are_refused_by_name(
@@ -48,6 +57,32 @@ def test_settings_without_effect_are_refused_by_name(
 ) -> None:
     with pytest.raises(ConfigInvalid, match=message):
         _fill(family, **setting)
+
+
+def test_an_adapter_without_rank_has_blocks_and_layers_that_it_can_turn() -> None:
+    given = {"data": {"folder": "pictures"}, "adapter": {"type": "oft"}}
+    wide = BaseProfile("Any", 64, 8, 2.0, defaults={"rank": 8, "adapter": {"targets": "full"}})
+    adapter = fill(given, INFOS["sd15"], wide, images=20).adapter
+    assert (adapter.rank, adapter.alpha, adapter.block_size) == (None, None, 16)
+    assert adapter.targets == "blocks"
+
+
+@pytest.mark.parametrize("name", ["rank", "alpha"])
+def test_an_adapter_with_a_rank_needs_it(name: str) -> None:
+    config = _fill("sd15")
+    adapter = config.adapter.model_copy(update={name: None})
+    with pytest.raises(ConfigInvalid, match=rf"^The setting adapter\.{name} is missing\.$"):
+        fit.check(config.model_copy(update={"adapter": adapter}), INFOS["sd15"])
+
+
+def test_learning_rates_compare_by_their_scale() -> None:
+    """Rank 16 and alpha 8: 1/2; by the root of the rank 2; what has no rank is not scaled."""
+    plain = _fill("sd15", adapter={"rank": 16, "alpha": 8}, optimiser={"learning_rate": 1e-3})
+    root = _fill("sd15", adapter={"rank": 16, "alpha": 8, "rslora": True},
+                 optimiser={"learning_rate": 1e-3})  # fmt: skip
+    turned = _fill("sd15", adapter={"type": "oft"}, optimiser={"learning_rate": 1e-3})
+    rates = [config.effective_learning_rate for config in (plain, root, turned)]
+    assert rates == pytest.approx([5e-4, 2e-3, 1e-3])
 
 
 def test_uniform_times_need_no_more() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from loraloom.kinds import Kind
 
 Targets = Literal["attention", "blocks", "full"]
 """Sets of modules that every family names."""
+
+AdapterType = Literal["lora", "loha", "lokr", "dora", "oft", "boft"]
 
 
 class Section(BaseModel):
@@ -59,13 +62,46 @@ class DataConfig(Section):
 class AdapterConfig(Section):
     """The adapter that is trained."""
 
-    type: Literal["lora"] = Field("lora", description="kind of adapter")
-    rank: int = Field(ge=1, le=512, description="rank of the low-rank update")
-    alpha: float = Field(gt=0, le=1024, description="the update is scaled by alpha / rank")
+    type: AdapterType = Field("lora", description="kind of adapter; docs/adapters.md compares them")
+    rank: int | None = Field(
+        None, ge=1, le=512, description="rank of the update; for lora, loha, lokr and dora"
+    )
+    alpha: float | None = Field(
+        None, gt=0, le=1024, description="the update is scaled by alpha / rank; has what has a rank"
+    )
+    ranks: dict[str, Annotated[int, Field(ge=1, le=512)]] = Field(
+        {}, description="ranks of some layers, by ending of the module path; their alpha / rank "
+        "stays the same"
+    )  # fmt: skip
     targets: Targets | list[str] = Field(
         "blocks", description="a preset, or endings of module paths"
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter; lora, dora")
+    rslora: bool = Field(
+        False, description="scale the update by alpha / sqrt(rank), for high ranks; lora, dora"
+    )
+    plus_ratio: float = Field(
+        1.0, ge=1, le=100, description="learning rate of lora_B over that of lora_A, as in LoRA+, "
+        "which takes 16; lora, dora"
+    )  # fmt: skip
+    init: Literal["zero", "pissa"] = Field(
+        "zero", description="where the update starts; pissa: it takes over the strongest part of "
+        "the base's weights; lora"
+    )  # fmt: skip
+    factor: int | None = Field(
+        None, ge=2, le=128, description="size of the small Kronecker factor; none: near the root "
+        "of the width; lokr"
+    )  # fmt: skip
+    block_size: int | None = Field(
+        None, ge=2, le=512, description="inputs that are turned together; for oft and boft"
+    )
+
+    @property
+    def scale(self) -> float:
+        """What the update is multiplied by."""
+        if self.rank is None or self.alpha is None:
+            return 1.0
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -223,7 +259,7 @@ class TrainConfig(Section):
     @property
     def effective_learning_rate(self) -> float:
         """Learning rate x alpha / rank: what compares across trainers."""
-        return self.optimiser.learning_rate * self.adapter.alpha / self.adapter.rank
+        return self.optimiser.learning_rate * self.adapter.scale
 
     def shaping(self) -> Tree:
         """The settings that decide the adapter's bytes: not where things lie, nor what is drawn or
@@ -314,6 +350,9 @@ def to_toml(config: TrainConfig) -> str:
 
 
 def _toml_line(key: str, value: object) -> str:
+    if isinstance(value, dict):  # an inline table; the sections are written as tables
+        pairs = ", ".join(_toml_line(json.dumps(name), v) for name, v in value.items())
+        return f"{key} = {{ {pairs} }}"
     return f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
 
 
@@ -332,9 +371,13 @@ def _tables() -> Iterator[tuple[str, str]]:
             yield name, next(iter(field.annotation.model_fields))
 
 
+_MAPPINGS = ("adapter.ranks",)
+"""Settings that are tables of the user's own keys."""
+
+
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and f"{prefix}{key}" not in _MAPPINGS:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -164,3 +164,7 @@ class ClassPicturesUnneeded(LoraloomError):
 
 class CropInvalid(LoraloomError):
     """A crop does not lie inside its picture, or is too small."""
+
+
+class AdapterEditInvalid(LoraloomError):
+    """What was asked of adapter files lacks something, or the files do not go together."""

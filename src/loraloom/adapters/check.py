@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from loraloom.adapters import fused
 from loraloom.adapters.file import read, tensor_names
 from loraloom.adapters.keys import ModuleNames, place
 from loraloom.adapters.state import canonical, each
@@ -46,15 +47,18 @@ def check_keys(path: Path, base: ModuleShapes) -> None:
 
 def _fits(name: str, known: ModuleNames) -> bool:
     where = place(name, known)
-    return where is not None and where.module in known.get(where.component, ())
+    if where is None:
+        return False
+    modules = [path for path, _ in fused.parts(where.module)] or [where.module]
+    return all(path in known.get(where.component, ()) for path in modules)
 
 
 def _misfits(path: Path, known: ModuleShapes) -> list[str]:
     found = []
-    for component, module, lora in each(read(path, known)[0]):
-        shape, wanted = (len(lora.up), *lora.down.shape[1:]), known[component][module]
-        if shape != wanted:
-            found.append(f"{component}.{module}: {shape} in the file, {wanted} in the base")
+    for component, module, weights in each(read(path, known)[0]):
+        wanted = known[component][module]
+        if not weights.fits(wanted):
+            found.append(f"{component}.{module}: {weights.size} in the file, {wanted} in the base")
     return found
 
 

@@ -2,21 +2,23 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from loraloom.adapters import keys, peft_config
 from loraloom.adapters.keys import FoundLayout, ModuleNames
-from loraloom.adapters.naming import check_comfyui, kohya_names
-from loraloom.adapters.state import AdapterState, each, with_unit_scale
-from loraloom.errors import AdapterUnreadable
+from loraloom.adapters.naming import comfyui_prefix, kohya_names
+from loraloom.adapters.state import AdapterState, each, kind_of, with_unit_scale
+from loraloom.config import AdapterType
+from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable
 from loraloom.families.info import Layout
 from loraloom.files import write_atomic
 
@@ -29,8 +31,9 @@ class Inspection:
 
     layout: FoundLayout
     components: tuple[str, ...]
-    rank: int  # the most frequent one
-    alpha: float  # the most frequent one
+    type: AdapterType  # the most frequent one
+    rank: int | None  # the most frequent one; OFT and BOFT have none
+    alpha: float | None  # the most frequent one
     modules: dict[str, int]  # component -> number of modules
     base: str | None
     trigger: str | None
@@ -64,11 +67,15 @@ def write(
 
 
 def _named(state: AdapterState, layout: Layout, metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    if kind_of(state) in ("oft", "boft") and layout != "diffusers":
+        raise AdapterKeysUnknown(
+            f"No program reads an adapter of type {kind_of(state)} in the layout {layout}. Keep it "
+            "as it is, take it to peft's folders, or to a LoRA with `loraloom adapter resize`."
+        )
     if layout == "kohya":
         return keys.to_kohya(state, kohya_names(state, metadata))
     if layout == "comfyui":
-        check_comfyui(state, metadata)
-        return keys.to_comfyui(state)
+        return keys.to_comfyui(state, comfyui_prefix(state, metadata))
     return keys.to_diffusers(state)
 
 
@@ -87,7 +94,8 @@ def read(
         tensors = load_file(path)
         _check_finite(tensors)
         alphas = peft_config.alphas(path, names, metadata)
-        return keys.parse(tensors, module_names, alphas), metadata
+        facts = peft_config.facts(path, names, metadata)
+        return keys.parse(tensors, module_names, alphas, facts), metadata
     except SafetensorError as e:
         raise AdapterUnreadable(f"{path} is a broken safetensors file: {e}.") from e
     except AdapterUnreadable as e:
@@ -97,19 +105,31 @@ def read(
 def inspect(path: Path) -> Inspection:
     """What `path` holds; raises AdapterUnreadable like `read`."""
     state, metadata = read(path)
-    weights = [lora for _, _, lora in each(state)]
+    weights = [module for _, _, module in each(state)]
     return Inspection(
         layout=keys.layout_of(tensor_names(path)),
         components=tuple(sorted(state)),
-        rank=Counter(lora.rank for lora in weights).most_common(1)[0][0],
-        alpha=Counter(lora.alpha for lora in weights).most_common(1)[0][0],
+        type=kind_of(state),
+        rank=Counter(module.rank for module in weights).most_common(1)[0][0],
+        alpha=Counter(module.alpha for module in weights).most_common(1)[0][0],
         modules={component: len(modules) for component, modules in sorted(state.items())},
         base=metadata.get("ss_sd_model_name") or metadata.get("ss_base_model_version"),
         trigger=metadata.get("loraloom.trigger") or metadata.get("modelspec.trigger_phrase"),
-        dtype=str(weights[0].down.dtype).removeprefix("torch."),
+        dtype=_dtype(path),
         size_bytes=path.stat().st_size,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         metadata=metadata,
+    )
+
+
+def _dtype(path: Path) -> str:
+    """Of its largest tensor: alphas can be of another."""
+    with safe_open(path, "pt") as opened:
+        slices = [opened.get_slice(name) for name in opened.keys()]  # noqa: SIM118
+        largest = max(slices, key=lambda one: math.prod(one.get_shape()))
+        code = largest.get_dtype()
+    return {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}.get(
+        code, str(code)
     )
 
 

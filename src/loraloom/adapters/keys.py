@@ -10,6 +10,9 @@ diffusers refuses `.alpha` for most transformers.
 comfyui: `diffusion_model.<path>.lora_A.weight`, `.lora_B.weight`, `.alpha`, for transformers whose
 modules ComfyUI (comfy/lora.py) names as diffusers does.
 PEFT: `base_model.model.<path>.lora_A.weight`, alpha in adapter_config.json beside the file.
+LyCORIS: `lycoris_<path>.…` with "_" for "." from its own wrapper, kohya's prefixes otherwise.
+original: the modules of the base's authors' own code, with the prefixes of any of these; fused.py.
+The ends of LoHa's, LoKr's, DoRA's, OFT's and BOFT's names are in roles.py.
 """
 
 import re
@@ -20,13 +23,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from loraloom.adapters import fused, roles
 from loraloom.adapters.sgm import from_sgm, to_sgm
-from loraloom.adapters.state import AdapterState, LoraWeights, canonical, each
+from loraloom.adapters.state import AdapterState, canonical, each
+from loraloom.adapters.weights import LoraWeights, Weights
 from loraloom.errors import AdapterUnreadable
 from loraloom.families.info import KohyaNames
 
-FoundLayout = Literal["kohya", "diffusers", "comfyui", "peft"]
-Role = Literal["down", "up", "alpha"]
+FoundLayout = Literal["kohya", "lycoris", "diffusers", "comfyui", "peft", "original"]
+"""original: by the names in the base's authors' own code."""
 ModuleNames = Mapping[str, Collection[str]]  # component -> module paths of the base model
 
 _KOHYA_READS = {
@@ -35,25 +40,17 @@ _KOHYA_READS = {
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",
 }
-_ROLES: dict[str, Role] = {
-    "lora_down.weight": "down",
-    "lora_up.weight": "up",
-    "lora_A.weight": "down",
-    "lora_B.weight": "up",
-    "lora_A.default.weight": "down",
-    "lora_B.default.weight": "up",
-    "lora.down.weight": "down",
-    "lora.up.weight": "up",
-    "lora_linear_layer.down.weight": "down",
-    "lora_linear_layer.up.weight": "up",
-    "alpha": "alpha",
-}
+_LYCORIS = "lycoris_"
 _COMFYUI = "diffusion_model."
+_PREFIXES = re.compile(
+    r"^(lora_unet_|lycoris_|diffusion_model\.|transformer\.|base_model\.model\.)"
+)
 _COMPONENTS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.", "text_encoder_3.")
 _UNET_MODULES = ("down_blocks.", "mid_block.", "up_blocks.", "conv_", "time_emb", "add_emb")
 _OLD_ATTENTION = re.compile(r"\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 _NAMES_WITH_UNDERSCORE = (
-    "down_blocks|up_blocks|mid_block|transformer_blocks|to_q|to_k|to_v|to_out|proj_in|proj_out|"
+    "down_blocks|up_blocks|mid_block|single_transformer_blocks|transformer_blocks|add_q_proj|"
+    "add_k_proj|add_v_proj|to_add_out|ff_context|proj_mlp|norm1_context|img_mlp|txt_mlp|to_q|to_k|to_v|to_out|proj_in|proj_out|"
     "conv_in|conv_out|conv_norm_out|conv_shortcut|time_emb_proj|time_embedding|add_embedding|linear_1|linear_2|"
     "text_model|self_attn|q_proj|k_proj|v_proj|out_proj|text_projection"
 )
@@ -65,52 +62,88 @@ class Place:
 
     component: str
     module: str
-    role: Role
+    role: str
+    """See roles.py."""
 
 
 def to_kohya(state: AdapterState, names: KohyaNames) -> dict[str, Tensor]:
     """Tensors under kohya's names, alpha as a 0-dim tensor per module."""
     tensors: dict[str, Tensor] = {}
-    for component, path, lora in each(state):
+    for component, path, weights in each(state):
         theirs = to_sgm(path) if names.sgm and component == "unet" else path
         name = names.prefixes[component] + theirs.replace(".", "_")
-        tensors[f"{name}.lora_down.weight"] = lora.down
-        tensors[f"{name}.lora_up.weight"] = lora.up
-        tensors[f"{name}.alpha"] = torch.tensor(lora.alpha)
+        tensors |= _tensors(name, weights, ("lora_down", "lora_up"))
     return tensors
 
 
 def to_diffusers(state: AdapterState) -> dict[str, Tensor]:
-    """Tensors under diffusers' names; peft_config.py says where alpha goes."""
+    """Tensors under diffusers' names, and peft's; peft_config.py says where alpha goes."""
     tensors: dict[str, Tensor] = {}
-    for component, path, lora in each(state):
-        name = f"{component}.{_written(component, path)}"
-        tensors[f"{name}.lora_A.weight"] = lora.down
-        tensors[f"{name}.lora_B.weight"] = lora.up
+    for component, path, weights in each(state):
+        own = to_peft(f"{component}.{_written(component, path)}", weights)
+        # transformers, which loads the text encoders' part, takes no shorter name.
+        end = ".weight" if component.startswith("text_encoder") else ""
+        tensors |= {n + end * n.endswith("lora_magnitude_vector"): t for n, t in own.items()}
     return tensors
 
 
-def to_comfyui(state: AdapterState) -> dict[str, Tensor]:
-    """A transformer's tensors under ComfyUI's names, alpha as a 0-dim tensor per module."""
-    tensors: dict[str, Tensor] = {}
-    for _, path, lora in each({"transformer": state["transformer"]}):
-        tensors[f"{_COMFYUI}{path}.lora_A.weight"] = lora.down
-        tensors[f"{_COMFYUI}{path}.lora_B.weight"] = lora.up
-        tensors[f"{_COMFYUI}{path}.alpha"] = torch.tensor(lora.alpha)
+def to_peft(name: str, weights: Weights) -> dict[str, Tensor]:
+    """One module's tensors under peft's names."""
+    if not isinstance(weights, LoraWeights):
+        own = {key: t for key, t in weights.tensors().items() if key != "alpha"}
+        return {f"{name}.{key}": tensor for key, tensor in own.items()}
+    tensors = {f"{name}.lora_A.weight": weights.down, f"{name}.lora_B.weight": weights.up}
+    if weights.magnitude is not None:
+        lengths = weights.magnitude.flatten()
+        if weights.down.ndim > 2:
+            lengths = lengths.reshape(1, -1, *[1] * (weights.down.ndim - 2))
+        tensors[f"{name}.lora_magnitude_vector"] = lengths
     return tensors
+
+
+def to_comfyui(state: AdapterState, prefix: str = _COMFYUI) -> dict[str, Tensor]:
+    """Tensors under ComfyUI's names, alpha as a 0-dim tensor per module.
+
+    `prefix`: of the transformer's modules. With another than ComfyUI's own the text encoders go
+    with it, under diffusers' names.
+    """
+    tensors: dict[str, Tensor] = {}
+    taken = state if prefix != _COMFYUI else {"transformer": state["transformer"]}
+    for component, path, weights in each(taken):
+        begin = prefix if component == "transformer" else f"{component}."
+        tensors |= _tensors(begin + _written(component, path), weights, ("lora_A", "lora_B"))
+    return tensors
+
+
+def _tensors(name: str, weights: Weights, halves: tuple[str, str]) -> dict[str, Tensor]:
+    """One module's tensors; `halves`: what LoRA's down and up are called."""
+    own = {f"{name}.{key}": tensor for key, tensor in weights.tensors().items()}
+    if isinstance(weights, LoraWeights):
+        own[f"{name}.{halves[0]}.weight"] = weights.down
+        own[f"{name}.{halves[1]}.weight"] = weights.up
+        own[f"{name}.alpha"] = torch.tensor(weights.alpha)
+    return own
 
 
 def layout_of(names: Collection[str]) -> FoundLayout:
     """The layout that a file's tensor names show; raises AdapterUnreadable if none."""
-    if any(name.startswith(tuple(_KOHYA_READS)) for name in names):
-        return "kohya"
     lora = [name for name in names if place(name) is not None]
+    called = roles.unreadable(sorted(names))
+    if called:
+        raise AdapterUnreadable(f"this is {called}, which is not read here.")
     if not lora:
         first = min(names, default="none at all")
         raise AdapterUnreadable(
-            f"this is no LoRA adapter: none of its {len(names)} tensors has a LoRA name "
-            f"(the first is {first[:80]!r}). Give an adapter in kohya, diffusers or PEFT layout."
+            f"this is no LoRA adapter: none of its {len(names)} tensors has the name of one, nor "
+            f"of a LoHa, LoKr, DoRA, OFT or BOFT (the first is {first[:80]!r}). Give an adapter in "
+            "kohya, LyCORIS, diffusers, ComfyUI or PEFT layout."
         )
+    if any(name.startswith(tuple(_KOHYA_READS)) for name in names):
+        return "kohya"
+    if any((where := place(name)) and fused.parts(where.module) for name in lora):
+        return "original"
+    if any(name.startswith(_LYCORIS) for name in lora):
+        return "lycoris"
     if any(name.startswith(_COMFYUI) for name in lora):
         return "comfyui"
     return "diffusers" if any(name.startswith(_COMPONENTS) for name in lora) else "peft"
@@ -125,30 +158,40 @@ def place(name: str, modules: ModuleNames | None = None) -> Place | None:
     name = name.replace(".processor.", ".")
     name = _OLD_ATTENTION.sub(r".to_\1.lora.\2.weight", name)
     name = name.replace(".to_out.lora.", ".to_out.0.lora.")
-    ending = next((end for end in _ROLES if name.endswith("." + end)), None)
-    if ending is None:
+    found = roles.role_of(name)
+    if found is None:
         return None
-    stem = name[: -len(ending) - 1]
+    stem, role = found
+    theirs = fused.original(_PREFIXES.sub("", stem))
+    if theirs is not None:
+        return Place("transformer", theirs, role)
     for prefix, component in _KOHYA_READS.items():
         if stem.startswith(prefix):
             path = _kohya_path(stem.removeprefix(prefix), (modules or {}).get(component, ()))
-            return Place(component, path, _ROLES[ending])
+            return Place(component, path, role)
+    if stem.startswith(_LYCORIS):
+        rest = stem.removeprefix(_LYCORIS)
+        unet = rest.startswith(("down_blocks_", "mid_block_", "up_blocks_"))
+        component = "unet" if unet else "transformer"
+        return Place(component, _kohya_path(rest, (modules or {}).get(component, ())), role)
     component, path = _component(stem)
-    return Place(component, canonical(path), _ROLES[ending])
+    return Place(component, canonical(path), role)
 
 
 def parse(
     tensors: Mapping[str, Tensor],
     modules: ModuleNames | None = None,
     alphas: Mapping[tuple[str, str], float] | None = None,
+    facts: Mapping[tuple[str, str], Mapping[str, object]] | None = None,
 ) -> AdapterState:
-    """The adapter in `tensors`, in any of the three layouts.
+    """The adapter in `tensors`, in any of the layouts.
 
     `alphas` by (component, module path) is for layouts that keep alpha outside of the tensors; a
-    module without any alpha has alpha = rank, as all consumers take it.
+    module without any alpha has alpha = rank, as all consumers take it. `facts` by the same: what
+    peft's config says beside.
     Raises AdapterUnreadable on foreign tensors, missing halves and shapes that do not fit.
     """
-    found: dict[tuple[str, str], dict[Role, Tensor]] = {}
+    found: dict[tuple[str, str], dict[str, Tensor]] = {}
     foreign = []
     for name, tensor in tensors.items():
         where = place(name, modules)
@@ -158,30 +201,15 @@ def parse(
             found.setdefault((where.component, where.module), {})[where.role] = tensor
     if foreign:
         raise AdapterUnreadable(
-            f"{len(foreign)} of its tensors are no LoRA weights ({_some(foreign)}). Only plain "
-            "LoRA is read; save LoHa, LoKr or DoRA adapters as LoRA first."
+            f"{len(foreign)} of its tensors are no adapter's weights ({_some(foreign)})."
         )
     state: AdapterState = {}
-    for (component, path), roles in found.items():
+    for (component, path), own in found.items():
         alpha = (alphas or {}).get((component, path))
-        state.setdefault(component, {})[path] = _weights(path, roles, alpha)
+        told = (facts or {}).get((component, path), {})
+        weights = roles.build(path, own, alpha, told)
+        state.setdefault(component, {}).update(fused.split(path, weights))
     return state
-
-
-def _weights(path: str, roles: Mapping[Role, Tensor], alpha: float | None) -> LoraWeights:
-    if "down" not in roles or "up" not in roles:
-        raise AdapterUnreadable(f"module {path!r} has only one half of its LoRA (down and up).")
-    down, up = roles["down"], roles["up"]
-    if down.ndim not in (2, 4) or up.ndim != down.ndim or up.shape[1] != down.shape[0]:
-        raise AdapterUnreadable(
-            f"module {path!r}: shapes {tuple(down.shape)} (down) and {tuple(up.shape)} (up) are "
-            "no LoRA pair; down must be (rank, in, …) and up (out, rank, …)."
-        )
-    if "alpha" in roles:
-        if roles["alpha"].numel() != 1:
-            raise AdapterUnreadable(f"module {path!r}: alpha must be one number.")
-        alpha = float(roles["alpha"])
-    return LoraWeights(down, up, float(down.shape[0]) if alpha is None else alpha)
 
 
 def _written(component: str, path: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import loraloom
+from loraloom.config import AdapterType
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class AdapterMetadata:
     architecture: str  # ModelSpec's word: "stable-diffusion-v1/lora"
     prediction_type: str  # diffusers' word: "epsilon", "v_prediction"; or "flow"
     trigger: str
-    rank: int
-    alpha: float
+    rank: int  # the block size of what has none
+    alpha: float | None
     width_px: int
     height_px: int
     steps: int
@@ -52,6 +53,7 @@ class AdapterMetadata:
     prior_weight: float = 1.0
     max_grad_norm: float = 1.0
     dropout: float = 0.0
+    adapter_type: AdapterType = "lora"
     date: str | None = None  # ISO 8601; never taken from the clock, so that a rerun is the same
 
     def to_strings(self) -> dict[str, str]:
@@ -65,7 +67,7 @@ class AdapterMetadata:
             "ss_sd_model_name": self.base_name,
             "ss_base_model_version": self.base_version,
             "ss_v2": self.base_version.startswith("sd_v2"),
-            "ss_network_module": "networks.lora",
+            **_network(self.adapter_type),
             "ss_network_dim": self.rank,
             "ss_network_alpha": self.alpha,
             "ss_network_dropout": self.dropout or None,
@@ -127,8 +129,35 @@ class AdapterMetadata:
         }
 
 
+def _network(kind: AdapterType) -> dict[str, object]:
+    """What made such an adapter, in the words of kohya and LyCORIS."""
+    if kind == "lora":
+        return {"ss_network_module": "networks.lora"}
+    if kind in ("oft", "boft"):
+        return {"ss_network_module": "peft", "ss_network_args": json.dumps({"algo": kind})}
+    args = {"algo": "lora", "dora_wd": "True"} if kind == "dora" else {"algo": kind}
+    return {"ss_network_module": "lycoris.kohya", "ss_network_args": json.dumps(args)}
+
+
+_OF_BASE = ("ss_sd_model_name", "ss_base_model_version", "ss_v2", "ss_resolution", "ss_clip_skip",
+            "loraloom.trigger")  # fmt: skip
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 _MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def of_copy(metadata: Mapping[str, str], rank: int, made: Mapping[str, object]) -> dict[str, str]:
+    """What a LoRA made out of other adapters says: what they said of the base, and how it came.
+
+    `made` goes into `loraloom.made`; training settings that no longer hold are left out.
+    """
+    kept = {
+        name: value
+        for name, value in metadata.items()
+        if name.startswith("modelspec.") or name in _OF_BASE
+    }
+    own = {"ss_network_module": "networks.lora", "ss_network_dim": str(rank),
+           "ss_network_alpha": str(float(rank))}  # fmt: skip
+    return {**kept, **own, "loraloom.made": json.dumps(made, sort_keys=True, ensure_ascii=False)}
 
 
 def tag_frequency(captions: Sequence[str]) -> dict[str, int]:

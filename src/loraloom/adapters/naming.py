@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from loraloom import families
-from loraloom.adapters.state import AdapterState
+from loraloom.adapters.state import AdapterState, kind_of
+from loraloom.config import AdapterType
 from loraloom.errors import AdapterKeysUnknown
 from loraloom.families.info import FamilyInfo, KohyaNames, Layout
 
@@ -40,22 +41,39 @@ def kohya_names(state: AdapterState, metadata: Mapping[str, str]) -> KohyaNames:
     )
 
 
-def check_comfyui(state: AdapterState, metadata: Mapping[str, str]) -> None:
-    """Raise AdapterKeysUnknown where ComfyUI reads another layout for such an adapter."""
+def comfyui_prefix(state: AdapterState, metadata: Mapping[str, str]) -> str:
+    """What ComfyUI calls the transformer in files of such an adapter.
+
+    Raises AdapterKeysUnknown where it reads another layout.
+    """
     found = family_of(state, metadata)
     layouts: tuple[Layout, ...] = found.layouts if found else ("comfyui",)
-    if "comfyui" not in layouts or "unet" in state:
-        better = layouts[0] if "comfyui" not in layouts else "kohya"
-        raise AdapterKeysUnknown(
-            f"For an adapter of {_whose(found, state)} ComfyUI reads the layout {better}: convert "
-            "it to that."
-        )
+    if "comfyui" in layouts and "unet" not in state:
+        return "diffusion_model."
+    # Where it names a transformer's modules by diffusers, it reads LoRA in diffusers' own files.
+    if "unet" not in state and kind_of(state) != "lora":
+        return "transformer."
+    better = layouts[0] if "comfyui" not in layouts else "kohya"
+    raise AdapterKeysUnknown(
+        f"For an adapter of {_whose(found, state)} ComfyUI reads the layout {better}: convert "
+        "it to that."
+    )
+
+
+def layouts_of(kind: AdapterType, info: FamilyInfo) -> tuple[Layout, ...]:
+    """The layouts in which an adapter of such a kind has readers, the foremost first."""
+    if kind == "lora":
+        return info.layouts
+    if kind in ("oft", "boft"):
+        return ("diffusers",)  # read by this program, and through peft
+    foremost: Layout = "kohya" if info.kohya else "comfyui"
+    return (foremost, "diffusers") if kind == "dora" else (foremost,)
 
 
 def _context_width(state: AdapterState) -> int | None:
-    for path, lora in state.get("unet", {}).items():
+    for path, weights in state.get("unet", {}).items():
         if path.endswith((".attn2.to_k", ".attn2.to_v")):
-            return int(lora.down.shape[1])
+            return weights.size[1]
     return None
 
 

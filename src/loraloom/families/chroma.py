@@ -50,6 +50,7 @@ INFO = FamilyInfo(
     layouts=("diffusers",),
     base_version="chroma",
     architecture="chroma/lora",
+    original=mmdit.ORIGINAL,
     data=read_data("chroma"),
 )
 

@@ -56,6 +56,7 @@ INFO = FamilyInfo(
     layouts=("diffusers",),
     base_version="flux1",
     architecture="flux-1-dev/lora",
+    original=mmdit.ORIGINAL,
     data=read_data("flux"),
 )
 

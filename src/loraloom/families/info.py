@@ -54,6 +54,9 @@ class FamilyInfo:
     """data/<id>.toml: recipe defaults, `common` and one table per kind, and `variants`."""
 
     kohya: KohyaNames | None = None
+    original: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    """Module path in the authors' own code, "*" a number -> those that it is in diffusers, with
+    their shares of its outputs; {}: adapters are not named so."""
     checkpoint: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Tensors, with their shapes, that tell its single checkpoint files; {}: none are read. Their
     configuration is data/checkpoints/<id>."""

@@ -13,6 +13,37 @@ _ATTENTION = (
 )  # fmt: skip
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
 
+_STREAMS = {
+    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "img_attn.proj": ("attn.to_out.0",),
+    "txt_attn.proj": ("attn.to_add_out",),
+    "img_mlp.0": ("ff.net.0.proj",),
+    "img_mlp.2": ("ff.net.2",),
+    "txt_mlp.0": ("ff_context.net.0.proj",),
+    "txt_mlp.2": ("ff_context.net.2",),
+    "img_mod.lin": ("norm1.linear",),
+    "txt_mod.lin": ("norm1_context.linear",),
+}
+_SINGLE = {
+    "linear1": (("attn.to_q", 1), ("attn.to_k", 1), ("attn.to_v", 1), ("proj_mlp", 4)),
+    "linear2": (("proj_out", 1),),
+    "modulation.lin": (("norm.linear", 1),),
+}
+ORIGINAL = {
+    **{
+        f"double_blocks.*.{theirs}": tuple((f"transformer_blocks.*.{path}", 1) for path in ours)
+        for theirs, ours in _STREAMS.items()
+    },
+    **{
+        f"single_blocks.*.{theirs}": tuple(
+            (f"single_transformer_blocks.*.{path}", share) for path, share in ours
+        )
+        for theirs, ours in _SINGLE.items()
+    },
+}
+"""FLUX.1's modules in black-forest-labs/flux, which kohya's files go by too, and in diffusers."""
+
 
 def targets(
     *, feed_forward: tuple[str, ...] = FEED_FORWARD, full: tuple[str, ...]

@@ -14,11 +14,12 @@ from loraloom import families
 from loraloom.adapters.check import check_keys, weight_shapes
 from loraloom.adapters.file import read
 from loraloom.adapters.keys import to_diffusers
-from loraloom.adapters.state import with_unit_scale
+from loraloom.adapters.state import each, with_unit_scale
 from loraloom.config import SamplesConfig, merge
 from loraloom.errors import AdapterNameUnknown, ConfigInvalid, PromptEmpty, SizeInvalid
 from loraloom.families.base import Drawing, Embeds
 from loraloom.families.info import BaseProfile, FamilyInfo
+from loraloom.generate.merged import MergedAdapters, layers_of
 from loraloom.settings import resolve_base
 from loraloom.train.precision import choose_device
 
@@ -55,9 +56,13 @@ class Generator:
         self._shapes = {
             info.folders[part]: weight_shapes(getattr(self._parts, part)) for part in info.adapted
         }
+        self._merged = MergedAdapters(
+            {info.folders[part]: layers_of(getattr(self._parts, part)) for part in info.adapted}
+        )
         self._pipeline: Any = self._family.pipeline(self._parts)
         self._samples = sampling(info, self._profile)
-        self._loaded: dict[str, str] = {}  # the caller's name -> the name inside the pipeline
+        # The caller's name -> the name inside the pipeline, or None where it is merged.
+        self._loaded: dict[str, str | None] = {}
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -74,10 +79,15 @@ class Generator:
             raise AdapterNameUnknown(f"An adapter named {name!r} is already loaded.")
         check_keys(path, self._shapes)
         state, _ = read(path, self._shapes)
-        inner = f"adapter_{len(self._loaded)}"
-        # Scale folded in: diffusers mixes up alphas that differ between modules.
-        self._pipeline.load_lora_weights(to_diffusers(with_unit_scale(state)), adapter_name=inner)
-        self._loaded[name] = inner
+        if all(weights.kind == "lora" for _, _, weights in each(state)):
+            inner = f"adapter_{len(self._loaded)}"
+            # Scale folded in: diffusers mixes up alphas that differ between modules.
+            tensors = to_diffusers(with_unit_scale(state))
+            self._pipeline.load_lora_weights(tensors, adapter_name=inner)
+            self._loaded[name] = inner
+        else:  # diffusers loads none of the other kinds rightly at each scale
+            self._merged.add(name, state)
+            self._loaded[name] = None
         self.set_scales(dict.fromkeys(self._loaded, 1.0))
 
     def set_scales(self, scales: Mapping[str, float]) -> None:
@@ -92,8 +102,11 @@ class Generator:
                 f"No adapter named {unknown[0]!r} is loaded (loaded: {loaded})."
             )
         if self._loaded:
-            weights = [scales.get(name, 0.0) for name in self._loaded]
-            self._pipeline.set_adapters(list(self._loaded.values()), adapter_weights=weights)
+            self._merged.set_scales(scales)
+            inside = {name: inner for name, inner in self._loaded.items() if inner}
+            if inside:
+                weights = [scales.get(name, 0.0) for name in inside]
+                self._pipeline.set_adapters(list(inside.values()), adapter_weights=weights)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], batch_size: int = 8) -> list[Image.Image]:

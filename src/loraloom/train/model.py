@@ -14,7 +14,7 @@ from loraloom.adapters.check import ModuleShapes, weight_shapes
 from loraloom.adapters.state import AdapterState, from_peft
 from loraloom.errors import NothingToTrain
 from loraloom.families.parts import Parts, text_parts
-from loraloom.train import lora, optimiser
+from loraloom.train import lora, optimiser, tuners
 from loraloom.train.cache import TensorCache, condition
 from loraloom.train.objective import Objective, objective_of
 from loraloom.train.packed import pack_frozen
@@ -34,6 +34,8 @@ class Model:
     objective: Objective
     components: dict[str, nn.Module]
     """Name in adapter files ("unet") -> model with an adapter."""
+    constant: dict[str, nn.Parameter]
+    """Weights of the adapter that are not trained, by "component/name"."""
 
     def adapter(self) -> AdapterState:
         """The adapter as it is now, sharing memory with the model."""
@@ -47,14 +49,18 @@ class Model:
         """All that a checkpoint needs: adapter and optimiser state."""
         state = optimiser.state_tensors(self.optimiser)
         return {
-            **{f"adapter/{name}": p.data for name, p in self.trained.items()},
+            **{f"adapter/{name}": p.data for name, p in self._weights.items()},
             **{f"optimiser/{name}": tensor for name, tensor in state.items()},
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go back to what `tensors` gave."""
-        lora.copy_into(self.trained, _under("adapter/", tensors))
+        lora.copy_into(self._weights, _under("adapter/", tensors))
         optimiser.restore(self.optimiser, _under("optimiser/", tensors))
+
+    @property
+    def _weights(self) -> dict[str, nn.Parameter]:
+        return {**self.trained, **self.constant}
 
 
 def load(setup: Setup, cache: TensorCache) -> Model:
@@ -69,8 +75,9 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     targets = info.targets[chosen] if isinstance(chosen, str) else _present(chosen, parts.denoiser)
     weights = lora.inject(parts.denoiser, config.adapter, targets, generator)
     pack_frozen(parts.denoiser)
-    trained = _over("denoiser/", weights)
-    groups = [(list(weights.values()), config.optimiser.learning_rate)]
+    trained, constant = _over("denoiser/", weights.trained), _over("denoiser/", weights.constant)
+    ratio = config.adapter.plus_ratio
+    groups = weights.rates(config.optimiser.learning_rate, ratio)
     components = {info.folders["denoiser"]: parts.denoiser}
     texts: Texts = FrozenTexts(lambda caption: condition(cache, setup.text_key(caption)))
     if setup.text_encoder_steps:
@@ -82,10 +89,12 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         for part in info.trained_encoders:
             encoder = getattr(parts, part)
             weights = lora.inject(encoder, config.adapter, info.text_encoder_targets, generator)
-            trained |= _over(f"{part}/", weights)
-            groups.append((list(weights.values()), config.text_encoder.learning_rate))
+            trained |= _over(f"{part}/", weights.trained)
+            constant |= _over(f"{part}/", weights.constant)
+            groups += weights.rates(config.text_encoder.learning_rate, ratio)
             components[info.folders[part]] = encoder
         texts = TrainedTexts(setup.family, parts, config.clip_skip)
+    tuners.check_ranks(config.adapter, components.values())
     return Model(
         parts=parts,
         trained=trained,
@@ -93,6 +102,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         texts=texts,
         objective=objective_of(parts.scheduler, config.objective, setup.device),
         components=components,
+        constant=constant,
     )
 
 
@@ -105,7 +115,7 @@ def _present(endings: list[str], denoiser: nn.Module) -> list[str]:
     absent = [
         end
         for end in endings
-        if not any(re.fullmatch(lora.pattern([end]), path) for path in layers)
+        if not any(re.fullmatch(tuners.pattern([end]), path) for path in layers)
     ]
     if absent or not endings:
         named = ", ".join(map(repr, absent)) or "an empty list"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from loraloom.adapters import check, file
+from loraloom.adapters import check, file, peft_folder
 from loraloom.adapters.metadata import AdapterMetadata
+from loraloom.adapters.naming import layouts_of
 from loraloom.families.info import Layout
 from loraloom.train.model import Model
 from loraloom.train.precision import name_of
@@ -35,6 +36,9 @@ def write_final(setup: Setup, model: Model, step: int) -> Path:
     check.check_keys(step_file(setup.out, step), shapes)
     for layout, path in paths.items():
         file.write(path, state, layout, strings)
+    if setup.config.adapter.type not in ("lora", "dora"):
+        modules = {name: dict(part.named_modules()) for name, part in model.components.items()}
+        peft_folder.write(setup.out / "adapter-peft", state, modules)
     return setup.out / "adapter.safetensors"
 
 
@@ -51,7 +55,8 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         architecture=setup.profile.architecture,
         prediction_type=model.objective.prediction_type,
         trigger=config.trigger,
-        rank=config.adapter.rank,
+        adapter_type=config.adapter.type,
+        rank=config.adapter.rank or config.adapter.block_size or 0,
         alpha=config.adapter.alpha,
         width_px=px,
         height_px=px,
@@ -85,4 +90,4 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
 
 
 def _layouts(setup: Setup) -> tuple[Layout, ...]:
-    return setup.family.info.layouts
+    return layouts_of(setup.config.adapter.type, setup.family.info)

@@ -31,6 +31,7 @@ _SHORT_NAMES = {
 }
 _VALIDATIONS_PER_RUN = 8
 _LONGEST_WARMUP_STEPS = 100
+_BLOCK_SIZE = 16  # divides the widths of all families' layers
 
 
 def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> TrainConfig:
@@ -69,7 +70,7 @@ def fill(
     kind = _kind(overrides)
     tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
     tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset)}
-    tree = merge({"kind": kind.value}, tree, overrides)
+    tree = merge({"kind": kind.value}, tree, _of_adapter(tree, overrides), overrides)
     config = validate(merge(_derived(tree, kind, profile, images), _objective(tree, info), tree))
     fit.check(config, info)
     return config
@@ -81,6 +82,19 @@ def _of_kind(defaults: Mapping[str, Any], kind: Kind) -> Tree:
     return merge(
         *(_long_names(t) for t in (general, defaults.get("common", {}), defaults.get(kind, {})))
     )
+
+
+def _of_adapter(defaults: Tree, overrides: Mapping[str, Any]) -> Tree:
+    """Defaults of an adapter without rank: none of a rank, and layers that it can turn."""
+    if _table(dict(overrides), "adapter").get("type") not in ("oft", "boft"):
+        return {}
+    wide = _table(defaults, "adapter").get("targets") == "full"
+    ranked = dict.fromkeys(("rank", "alpha"))
+    return {
+        "adapter": {
+            **ranked, "block_size": _BLOCK_SIZE, **({"targets": "blocks"} if wide else {}),
+        }
+    }  # fmt: skip
 
 
 def _long_names(tree: Mapping[str, Any]) -> Tree:
