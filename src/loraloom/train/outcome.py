@@ -8,7 +8,9 @@ from pathlib import Path
 from loraloom.adapters import check, file
 from loraloom.adapters.metadata import AdapterMetadata
 from loraloom.families.info import Layout
+from loraloom.train.average import standing_in
 from loraloom.train.model import Model
+from loraloom.train.optimiser import averaged
 from loraloom.train.precision import name_of
 from loraloom.train.setup import Setup
 
@@ -18,11 +20,21 @@ def step_file(out: Path, step: int) -> Path:
     return out / "adapters" / f"step-{step:06d}.safetensors"
 
 
+def average_file(out: Path, step: int) -> Path:
+    """Where the average of the adapter up to a step is kept."""
+    return out / "adapters" / f"step-{step:06d}-ema.safetensors"
+
+
 def write_step(setup: Setup, model: Model, step: int) -> Path:
     """Keep the adapter as it is after `step`. Raises DiskFull."""
     path = step_file(setup.out, step)
     path.parent.mkdir(parents=True, exist_ok=True)
-    file.write(path, model.adapter(), _layouts(setup)[0], metadata(setup, model, step).to_strings())
+    layout, strings = _layouts(setup)[0], metadata(setup, model, step).to_strings()
+    with averaged(model.optimiser):
+        file.write(path, model.adapter(), layout, strings)
+    if model.average:
+        with standing_in(model.trained, model.average.weights):
+            file.write(average_file(setup.out, step), model.adapter(), layout, strings)
     return path
 
 
@@ -35,6 +47,9 @@ def write_final(setup: Setup, model: Model, step: int) -> Path:
     check.check_keys(step_file(setup.out, step), shapes)
     for layout, path in paths.items():
         file.write(path, state, layout, strings)
+    if model.average:
+        state, strings = file.read(average_file(setup.out, step), shapes)
+        file.write(setup.out / "adapter-ema.safetensors", state, _layouts(setup)[0], strings)
     return setup.out / "adapter.safetensors"
 
 
@@ -45,12 +60,12 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
     sizes = Counter((e.crop.bucket.width_px, e.crop.bucket.height_px) for e in setup.examples)
     trains_text = setup.text_encoder_steps > 0
     return AdapterMetadata(
-        title=config.trigger or setup.dataset.root.resolve().name,
+        title=", ".join(config.triggers) or setup.dataset.root.resolve().name,
         base_name=setup.profile.title,
         base_version=info.base_version,
         architecture=setup.profile.architecture,
         prediction_type=model.objective.prediction_type,
-        trigger=config.trigger,
+        trigger=", ".join(config.triggers),
         rank=config.adapter.rank,
         alpha=config.adapter.alpha,
         width_px=px,
