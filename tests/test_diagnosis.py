@@ -51,7 +51,7 @@ def test_a_rate_too_low(base: Path, pictures: Path, tmp_path: Path) -> None:
 
 
 def test_a_rate_too_high(base: Path, pictures: Path, tmp_path: Path) -> None:
-    events = _run(base, pictures, tmp_path, **STEPS, optimiser={"learning_rate": 0.7})
+    events = _run(base, pictures, tmp_path, **STEPS, optimiser={"learning_rate": 0.15})
     found = _faults(events)
     assert "loss_rising" in found or "loss_unsteady" in found
     assert "optimiser.learning_rate" in next(iter(found.values())).message

@@ -34,9 +34,9 @@ def _measure(
     batch_size: int = 1,
 ) -> Footprint:  # fmt: skip
     denoiser = weights.empty(family.info.parts["denoiser"], base, dtype)
-    trained = lora.inject(
-        denoiser, AdapterConfig(rank=4, alpha=4), family.info.targets["blocks"], stream(0)
-    )
+    adapter = AdapterConfig(rank=4, alpha=4)
+    with torch.device("meta"):
+        trained = lora.inject(denoiser, adapter, family.info.targets["blocks"], stream(0))
     for weight in trained.values():
         weight.data = weight.data.to(dtype)
     return footprint.measure(

@@ -311,10 +311,14 @@ class TrainConfig(Section):
     def shaping(self) -> Tree:
         """The settings that decide the adapter's bytes: not where things lie, nor what is drawn or
         saved on the way."""
-        folders = {"folder": True, "concepts": {"__all__": {"folder": True}}}
         return self.model_dump(
             mode="json",
-            exclude={"base": True, "data": folders, "samples": True, "checkpoint": True},
+            exclude={
+                "base": True,
+                "data": {"folder": True, "concepts": {"__all__": {"folder": True}}},
+                "samples": True,
+                "checkpoint": True,
+            },
         )
 
 

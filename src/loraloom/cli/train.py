@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -53,6 +54,7 @@ def train(
     loraloom train my-pictures --set adapter.rank=8 --set schedule.steps=800
     loraloom train settings.toml --resume
     loraloom train cups@3f2a91c0
+    torchrun --nproc-per-node 2 --no-python loraloom train settings.toml
     """
     given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
     options = {name: value for name, value in given.items() if value is not None}
@@ -92,11 +94,13 @@ def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
     from loraloom.train.events import Finished
     from loraloom.train.stop import StopRequest
 
+    first = os.environ.get("RANK", "0") == "0"  # torchrun's; the others train along in silence
     stop = StopRequest(lambda: messages.print("Stopping after this step; Ctrl-C again: at once."))
     last: Event | None = None
     with suppress(KeyboardInterrupt):
         events = train.run(config, out, resume=resume, stop=stop)
-        last = (print_events if json else show_events)(events)
-    if not isinstance(last, Finished):
+        show = print_events if json else show_events
+        last = show(events) if first else next(events, None)
+    if first and not isinstance(last, Finished):
         messages.print(f"Stopped. To go on: {command_line(without='--resume')} --resume")
         raise typer.Exit(STOPPED)

@@ -98,7 +98,7 @@ class _AsTrained(TorchFunctionMode):
     count of multiplications and additions."""
 
     def __init__(self, dtype: torch.dtype, autocast_on_gpu: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops = 0
         self._dtype = dtype
         self._float32 = autocast_on_gpu and dtype != torch.float32

@@ -56,6 +56,7 @@ from loraloom.train.objective import offset_noise
 from loraloom.train.optimiser import averaged
 from loraloom.train.planning import telling_exhaustion
 from loraloom.train.precision import autocast, name_of
+from loraloom.train.processes import leave
 from loraloom.train.record import RunRecord
 from loraloom.train.samples import sample
 from loraloom.train.schedule import set_learning_rate
@@ -79,6 +80,9 @@ def run(
     record = RunRecord(out)
     record.claim(resume=resume)
     setup = prepare(config, out)
+    if not setup.processes.first:
+        yield from _follow(setup, resume=resume)
+        return
     record.begin(config, setup.facts)
     over = record.finished()
     if over is not None:
@@ -92,20 +96,33 @@ def run(
                 record.plan(event)
             log.append(event)
             yield event
+    leave(setup.processes)
+
+
+def _follow(setup: Setup, *, resume: bool) -> Iterator[Event]:
+    """Train along with the first process, which alone tells and writes; yields how it ended."""
+    with StopRequest() as asked:
+        for event in _train(setup, asked, resume=resume):
+            if isinstance(event, Finished):
+                yield event
+    leave(setup.processes)
 
 
 def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     config, out = setup.config, setup.out
+    processes, tensors = setup.processes, TensorCache(out / "cache")
     yield from setup.warnings
-    checkpoint, broken = load_latest(out / "checkpoints")
-    for path in broken:
-        yield Warned(f"A checkpoint was broken and moved aside to {path}; the one before is used.")
-    if resume and checkpoint is None:
-        yield Warned(f"{out} holds no checkpoint to go on from; training begins at the first step.")
-    tensors = TensorCache(out / "cache")
-    for stage in _prepare_inputs(setup, tensors):
-        yield stage
-        stop.check()
+    with processes.first_goes_ahead():
+        checkpoint, broken = load_latest(out / "checkpoints")
+        for path in broken:
+            yield Warned(f"A checkpoint was broken and moved aside to {path}; the one before is "
+                         "used.")  # fmt: skip
+        if resume and checkpoint is None:
+            yield Warned(f"{out} holds no checkpoint to go on from; training begins at the first "
+                         "step.")  # fmt: skip
+        for stage in _prepare_inputs(setup, tensors):
+            yield stage
+            stop.check()
     allocator.return_freed_memory()
     allocator.keep_freed_memory()
     examples = (*setup.examples, *_class_examples(setup))
@@ -121,7 +138,8 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     yield _started(setup, live, done + 1)
 
     steps, every = config.schedule.steps, config.accumulation
-    plan = batches.plan(examples, config.batch_size, steps * every, config.prior.share, config.seed)
+    together = config.batch_size * processes.count
+    plan = batches.plan(examples, together, steps * every, config.prior.share, config.seed)
     ruler = _ruler(setup, live, tensors)
     weights = list(live.trained.values())
     begun = time.monotonic()
@@ -136,6 +154,8 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
                 share = _batch_loss(setup, live, tensors, batch, step, number) / every
                 share.backward()
             mean_loss += float(share.detach())
+        processes.average_gradients(weights)
+        mean_loss, stopping = processes.agree(mean_loss, stop.asked, setup.device)
         norm = float(torch.nn.utils.clip_grad_norm_(weights, config.optimiser.max_grad_norm))
         if not (math.isfinite(mean_loss) and math.isfinite(norm)):
             raise LossNotFinite(_not_finite(step, out))
@@ -146,6 +166,10 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         yield Step(step, mean_loss, learning_rate, time.monotonic() - step_begun)
 
         last = step == steps
+        if stopping and not last and not processes.first:
+            raise TrainingStopped(f"Stopped after step {step}; go on with --resume.")
+        if not processes.first:
+            continue
         if _due(step, config.validation.every_steps, last):
             with autocast(setup.device, setup.dtype), averaged(live.optimiser):
                 train_loss = ruler.measure(
@@ -165,7 +189,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
                 )  # fmt: skip
             yield sampled
             yield from watch.see(sampled)
-        if step % config.checkpoint.every_steps == 0 or last or stop.asked:
+        if step % config.checkpoint.every_steps == 0 or last or stopping:
             seconds = seconds_before + time.monotonic() - begun
             state = {"measured": [astuple(event) for event in measured], "seconds": seconds}
             path = save_checkpoint(
@@ -174,9 +198,12 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
                 keep=config.checkpoint.keep,
             )
             yield Saved(step, path)
-        if stop.asked and not last:
+        if stopping and not last:
             raise TrainingStopped(f"Stopped after step {step}; go on with --resume.")
 
+    if not processes.first:
+        yield Finished(steps, steps, out / "adapter.safetensors", time.monotonic() - begun)
+        return
     if not outcome.step_file(out, steps).exists():
         outcome.write_step(setup, live, steps)
     held_out = {e.step: e.held_out_loss for e in measured if e.held_out_loss is not None}
@@ -236,7 +263,9 @@ def _batch_loss(
 ) -> Tensor:
     """The weighted loss of one batch: a scalar with a graph behind it."""
     config, learned = setup.config, live.objective
-    places = range(number * len(batch), (number + 1) * len(batch))
+    mine = setup.processes.share(len(batch))
+    places = range(number * len(batch), (number + 1) * len(batch))[mine]
+    whole, batch = len(batch), batch[mine]
     picks = [
         batches.pick(example, config.data, config.seed, step, place)
         for example, place in zip(batch, places, strict=True)
@@ -252,7 +281,7 @@ def _batch_loss(
     x0 = torch.stack(latents).to(setup.device)  # (B, C, …)
     noise = torch.stack(noises).to(setup.device)
     start = uniform(stream(config.seed, "timesteps", step, number))
-    t = learned.draw(start, len(batch), x0[0, 0].numel() // setup.family.info.patch**2)
+    t = learned.draw(start, whole, x0[0, 0].numel() // setup.family.info.patch**2)[mine]
     x_t = learned.add_noise(x0, noise, t).to(setup.dtype)
     weight = learned.weight(t) * torch.tensor([e.weight for e in batch], device=setup.device)
 
@@ -275,7 +304,8 @@ def _dropout(setup: Setup, live: Model, step: int, number: int) -> AbstractConte
     # Conditions that are kept must not depend on the step that first asked for them.
     trained = step <= setup.text_encoder_steps
     dropping = live.components.values() if trained else [live.parts.denoiser]
-    generator = stream(setup.config.seed, "dropout", step, number)
+    others = [setup.processes.number] if setup.processes.count > 1 else []
+    generator = stream(setup.config.seed, "dropout", step, number, *others)
     return lora.dropout(dropping, setup.config.adapter.dropout, generator)
 
 

@@ -72,7 +72,8 @@ class Outline:
         self._vae: Any = weights.empty(info.parts["vae"], base, torch.float32)
         chosen = config.adapter.targets
         targets = info.targets[chosen] if isinstance(chosen, str) else chosen
-        trained = lora.inject(self._denoiser, config.adapter, targets, stream(0))
+        with torch.device("meta"):
+            trained = lora.inject(self._denoiser, config.adapter, targets, stream(0))
         self._trained = sum(weight.numel() for weight in trained.values())
         for weight in trained.values():
             weight.data = weight.data.to(dtype)  # as autocast has them in each product

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from loraloom.train.cache import latent_key, text_key
 from loraloom.train.events import Warned
 from loraloom.train.objective import zero_terminal_snr
 from loraloom.train.precision import choose_device, choose_dtype, name_of
+from loraloom.train.processes import Processes, join
 
 FEWEST_STEPS = 500
 
@@ -47,6 +48,7 @@ class Setup:
     fingerprints: dict[PartName, str]
     """Part -> SHA-256 of its files."""
     warnings: tuple[Warned, ...]
+    processes: Processes = field(default_factory=Processes)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -58,6 +60,7 @@ class Setup:
             **({"class_pictures": _digest(self.class_pictures)} if self.class_pictures else {}),
             "device": self.device,
             "dtype": name_of(self.dtype),
+            **({"processes": str(self.processes.count)} if self.processes.count > 1 else {}),
             **{f"base_{part}": digest for part, digest in self.fingerprints.items()},
         }
 
@@ -113,7 +116,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
             f"on out of {len(everything)}. Lower it, or add pictures."
         )
     if config.objective.zero_terminal_snr:
-        zero_terminal_snr(family.load(base, only=("scheduler",)).scheduler)
+        zero_terminal_snr(family.load(base, only=["scheduler"]).scheduler)
     device = choose_device()
     return Setup(
         config=config,
@@ -132,6 +135,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
             *map(Warned, dataset.notes),
             *_warnings(config, everything, changed),
         ),
+        processes=join(device),
     )
 
 
