@@ -36,8 +36,8 @@ def _measure(
     denoiser = weights.empty(family.info.parts["denoiser"], base, dtype)
     adapter = AdapterConfig(rank=4, alpha=4)
     with torch.device("meta"):
-        trained = lora.inject(denoiser, adapter, family.info.targets["blocks"], stream(0))
-    for weight in trained.values():
+        lora.inject(denoiser, adapter, family.info.targets["blocks"], stream(0))
+    for weight in denoiser.parameters():
         weight.data = weight.data.to(dtype)
     return footprint.measure(
         family, denoiser, bucket, batch_size, latent_shape=latent, checkpointing=checkpointing,
@@ -85,10 +85,14 @@ def test_every_family_has_a_footprint(name: str, tmp_path: Path) -> None:
 
 
 def test_published_sizes_of_stable_diffusion() -> None:
-    """859.5 M weights and 339 G multiply-adds at 512 px (Kim et al. 2023, arXiv:2305.15798)."""
+    """859.5 M weights, and 339 G multiply-adds of layers with weights at 512 px (Kim et al. 2023,
+    arXiv:2305.15798); with attention's own two products, over tokens and over the 77 of the text.
+    """
     base, family = SHIPPED / "sd15", families.get("sd15")
     found = _measure(family, base, bucket=Bucket(512, 512), latent=(4, 64, 64))
-    assert found.forward_flops / 2e9 == pytest.approx(339, rel=0.02)
+    layers = {(4096, 320): 5, (1024, 640): 5, (256, 1280): 5, (64, 1280): 1}
+    attention = sum(n * 2 * c * t * (t + 77) for (t, c), n in layers.items())
+    assert found.forward_flops / 2e9 == pytest.approx(339 + attention / 1e9, rel=0.01)
     denoiser = weights.empty(family.info.parts["denoiser"], base, torch.float32)
     assert sum(p.numel() for p in denoiser.parameters()) == 859_520_964
 

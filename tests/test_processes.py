@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from loraloom import config, train
 settings = config.validate(config.read_toml(Path(sys.argv[1])))
-for event in train.run(settings, Path(sys.argv[2]), resume=True):
+for event in train.run(settings, Path(sys.argv[2])):
     print(event.to_json(), flush=True)
 """
 

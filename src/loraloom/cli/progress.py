@@ -97,9 +97,10 @@ class _View:
             case events.Sampled():
                 self._say(f"step {event.step}: {len(event.paths)} samples drawn")
             case events.Planned():
+                time = f"about {event.minutes:.0f} min" if event.minutes >= 1 else "under a minute"
                 self._say(
                     f"expected: {event.peak_mib / 1024:.1f} of {event.available_mib / 1024:.1f} "
-                    f"GiB of memory, about {event.minutes:.0f} min of training"
+                    f"GiB of memory, {time} of training"
                 )
             case events.Diagnosed():
                 self._say(f"[yellow]step {event.step}:[/] {escape(event.message)}")

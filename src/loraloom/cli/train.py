@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -92,15 +91,16 @@ def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
     from loraloom import train
     from loraloom.cli.progress import print_events, show_events
     from loraloom.train.events import Finished
+    from loraloom.train.processes import is_first
     from loraloom.train.stop import StopRequest
 
-    first = os.environ.get("RANK", "0") == "0"  # torchrun's; the others train along in silence
+    first = is_first()  # of those that torchrun started; the others train along in silence
     stop = StopRequest(lambda: messages.print("Stopping after this step; Ctrl-C again: at once."))
     last: Event | None = None
     with suppress(KeyboardInterrupt):
         events = train.run(config, out, resume=resume, stop=stop)
         show = print_events if json else show_events
-        last = show(events) if first else next(events, None)
+        last = show(events) if first else list(events)[-1]
     if first and not isinstance(last, Finished):
         messages.print(f"Stopped. To go on: {command_line(without='--resume')} --resume")
         raise typer.Exit(STOPPED)

@@ -83,7 +83,9 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        # Token by token, as the fast kernels lay it out: the heads are joined without a copy.
+        *batch, heads, tokens, _ = query.shape
+        output = query.new_empty(*batch, tokens, heads, value.shape[-1]).transpose(-3, -2)
         sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, output, sums)
         return output

@@ -53,10 +53,9 @@ from loraloom.train.events import (
 )
 from loraloom.train.model import Model
 from loraloom.train.objective import offset_noise
-from loraloom.train.optimiser import averaged
 from loraloom.train.planning import telling_exhaustion
 from loraloom.train.precision import autocast, name_of
-from loraloom.train.processes import leave
+from loraloom.train.processes import is_first, leave
 from loraloom.train.record import RunRecord
 from loraloom.train.samples import sample
 from loraloom.train.schedule import set_learning_rate
@@ -78,15 +77,17 @@ def run(
     the settings or the base.
     """
     record = RunRecord(out)
-    record.claim(resume=resume)
+    if is_first():
+        record.claim(resume=resume)
     setup = prepare(config, out)
-    if not setup.processes.first:
-        yield from _follow(setup, resume=resume)
-        return
-    record.begin(config, setup.facts)
+    if setup.processes.first:
+        record.begin(config, setup.facts)
     over = record.finished()
     if over is not None:
         yield over
+        return
+    if not setup.processes.first:
+        yield from _follow(setup, resume=resume)
         return
     with stop or StopRequest() as asked, record.events() as log:
         for event in chain(planning.announce(setup), _train(setup, asked, resume=resume)):
@@ -171,7 +172,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         if not processes.first:
             continue
         if _due(step, config.validation.every_steps, last):
-            with autocast(setup.device, setup.dtype), averaged(live.optimiser):
+            with autocast(setup.device, setup.dtype), live.at_rest():
                 train_loss = ruler.measure(
                     live.parts.denoiser, setup.examples[: config.validation.subset]
                 )
@@ -182,7 +183,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             yield from watch.see(measured[-1])
             outcome.write_step(setup, live, step)
         if config.samples.prompts and _due(step, config.samples.every_steps, last):
-            with averaged(live.optimiser):
+            with live.at_rest():
                 sampled = sample(
                     config.samples, setup.family, setup.base, setup.profile, live.parts,
                     out / "samples", step, clip_skip=config.clip_skip, text_dtype=setup.text_dtype,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import sys
 import time
 
+import psutil
 import torch
 
 MIB = 2**20
@@ -23,13 +22,17 @@ def total_mib(device: str) -> int:
     """All the memory that training could have."""
     if device == "cuda":
         return int(torch.cuda.get_device_properties(0).total_memory // MIB)
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB)
+    return int(psutil.virtual_memory().total // MIB)
 
 
 def peak_mib(device: str) -> int:
     """The most that this process has held of it at once."""
     if device == "cuda":
         return int(torch.cuda.max_memory_reserved() // MIB)
+    if sys.platform == "win32":  # pragma: no cover
+        return int(psutil.Process().memory_info().peak_wset // MIB)
+    import resource
+
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(held // (MIB if sys.platform == "darwin" else 1024))
 

@@ -73,9 +73,10 @@ class Outline:
         chosen = config.adapter.targets
         targets = info.targets[chosen] if isinstance(chosen, str) else chosen
         with torch.device("meta"):
-            trained = lora.inject(self._denoiser, config.adapter, targets, stream(0))
-        self._trained = sum(weight.numel() for weight in trained.values())
-        for weight in trained.values():
+            lora.inject(self._denoiser, config.adapter, targets, stream(0))
+        trained = [weight for weight in self._denoiser.parameters() if weight.requires_grad]
+        self._trained = sum(weight.numel() for weight in trained)
+        for weight in trained:
             weight.data = weight.data.to(dtype)  # as autocast has them in each product
         self._base_bytes = dtype.itemsize * sum(
             p.numel() for p in self._denoiser.parameters() if not p.requires_grad

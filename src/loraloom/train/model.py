@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,16 @@ class Model:
     def shapes(self) -> ModuleShapes:
         """The weights' shapes of each part that has an adapter."""
         return {name: weight_shapes(module) for name, module in self.components.items()}
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Within, the weights are those to be measured and saved; see `optimiser.averaged`."""
+        with optimiser.averaged(self.optimiser) as changed:
+            if changed:
+                self.texts.forget()
+            yield
+        if changed:
+            self.texts.forget()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint needs: adapter and optimiser state."""

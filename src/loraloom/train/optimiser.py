@@ -121,18 +121,21 @@ def restore(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def averaged(optimiser: Optimizer) -> Iterator[None]:
+def averaged(optimiser: Optimizer) -> Iterator[bool]:
     """Within, the weights are those to be measured and saved: of a schedule-free optimiser its
-    averages, of another one what they are. Afterwards they are as before, to the bit."""
+    averages, of another one what they are. Afterwards they are as before, to the bit.
+
+    Gives whether they are others.
+    """
     switch = getattr(optimiser, "eval", None)
     if switch is None:
-        yield
+        yield False
         return
     weights = _weights(optimiser)
     before = [weight.detach().clone() for weight in weights]
     switch()
     try:
-        yield
+        yield True
     finally:
         for group in optimiser.param_groups:
             group["train_mode"] = True  # what its train() would compute anew, with rounding

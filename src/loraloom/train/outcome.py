@@ -10,7 +10,6 @@ from loraloom.adapters.metadata import AdapterMetadata
 from loraloom.families.info import Layout
 from loraloom.train.average import standing_in
 from loraloom.train.model import Model
-from loraloom.train.optimiser import averaged
 from loraloom.train.precision import name_of
 from loraloom.train.setup import Setup
 
@@ -30,7 +29,7 @@ def write_step(setup: Setup, model: Model, step: int) -> Path:
     path = step_file(setup.out, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     layout, strings = _layouts(setup)[0], metadata(setup, model, step).to_strings()
-    with averaged(model.optimiser):
+    with model.at_rest():
         file.write(path, model.adapter(), layout, strings)
     if model.average:
         with standing_in(model.trained, model.average.weights):

@@ -67,6 +67,11 @@ class Processes:
         return float(values[0]) / self.count, bool(values[1] > 0)
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes and tells, by what `torchrun` says."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def join(device: str) -> Processes:
     """Meet the others, if `torchrun` started some; each takes the GPU of its number."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

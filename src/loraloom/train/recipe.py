@@ -109,7 +109,7 @@ def fill(
     kind = _kind(overrides)
     tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
     tree = merge(tree, _optimiser(tree, overrides))
-    course = {key: tree["schedule"].pop(key) for key in _COURSE if key in tree["schedule"]}
+    course = {key: value for key, value in tree["schedule"].items() if key in _COURSE}
     tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset), **course}
     tree = merge({"kind": kind.value}, tree, overrides)
     config = validate(merge(_derived(tree, kind, profile, images), _objective(tree, info), tree))
@@ -167,7 +167,7 @@ def _optimiser(tree: Tree, overrides: Mapping[str, Any]) -> Tree:
     """The optimiser's defaults, its rate in proportion to the base's own, and the schedule's."""
     own = kinds.read_data("optimisers")
     chosen, schedule = _table(overrides, "optimiser"), _table(overrides, "schedule")
-    name = str(chosen.get("name", "adamw"))
+    name = str({"name": "adamw", **_table(tree, "optimiser"), **chosen}["name"])
     defaults: dict[str, Any] = dict(own.get(name, {}))
     rate = defaults.pop("rate", 1.0)
     defaults.pop("state_bytes", None)
