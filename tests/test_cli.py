@@ -60,9 +60,10 @@ def base(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "bases", "demo", "adapter inspect",
-                                     "adapter convert", "adapter merge", "adapter resize",
-                                     "adapter extract", "adapter check"])  # fmt: skip
+@pytest.mark.parametrize("command", ["train", "plan", "generate", "bases", "demo",
+                                     "adapter inspect", "adapter convert", "adapter merge",
+                                     "adapter resize", "adapter extract",
+                                     "adapter check"])  # fmt: skip
 def test_help_shows_an_example_on_its_own_line(command: str) -> None:
     result = invoke(*command.split(), "--help")
     assert result.exit_code == 0
@@ -175,6 +176,8 @@ HAPPENINGS: list[events.Event] = [
     events.Stage("latents", 4, 4),
     STARTED,
     events.Step(1, 0.5, 1e-3, 0.1),
+    events.Planned(1536, 4096, 0.2),
+    events.Diagnosed(1, "loss_flat", "the loss [really] does not fall"),
     events.Warned("the set is small [really]"),
     events.Validated(1, 0.4, 0.6, 0.2),
     events.Validated(1, 0.4, None, None),
@@ -215,7 +218,8 @@ def test_train_shows_what_happens(trainer: dict[str, object], pictures: Path) ->
     )
     assert (trainer["out"], trainer["resume"]) == (Path("out/cups"), False)
     for text in ("4 pictures", "held-out 0.6", "[really]", "out/adapter.safetensors",
-                 "(learning rate x alpha / rank): 0.001", "gap +0.2000"):  # fmt: skip
+                 "(learning rate x alpha / rank): 0.001", "gap +0.2000", "1.5 of 4.0 GiB",
+                 "under a minute", "step 1: the loss [really] does not fall"):  # fmt: skip
         assert text in result.stderr
     assert result.stdout == ""
 

@@ -119,8 +119,9 @@ def test_import_and_snapshot(cups: StoredDataset, tmp_path: Path) -> None:
     assert b.mask == ""
     whole = cups.snapshot()
     assert cups.read_snapshot(whole) == cups.working
-    (note,) = [n for n in reference.read(f"cups@{whole}").notes if "mask" in n]
-    assert note == "This training does not use masks; the dataset has 1."
+    items = {item.sha256: item for item in reference.read(f"cups@{whole}").items}
+    assert items[a.sha256].mask == cups.objects.path(a.mask)
+    assert items[a.sha256].mask_sha256 == a.mask and items[b.sha256].mask is None
 
 
 def test_hash_is_what_the_documentation_says(cups: StoredDataset, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from loraloom.config import ObjectiveConfig
 from loraloom.train import batches, model
 from loraloom.train.cache import TensorCache
 from loraloom.train.loop import _batch_loss, _prepare_inputs, _ruler
-from loraloom.train.objective import Diffusion, objective_of, offset_noise, squared_error
+from loraloom.train.loss import squared_error
+from loraloom.train.objective import Diffusion, objective_of, offset_noise
 from loraloom.train.setup import prepare
 from loraloom.train.streams import stream, uniform
 

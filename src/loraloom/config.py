@@ -38,12 +38,24 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class ConceptConfig(Section):
+    """One of several things that a run learns."""
+
+    folder: Path = Field(description="as data.folder")
+    trigger: str = Field("", max_length=100, description="words that call it")
+    repeats: int = Field(1, ge=1, le=10_000, description="how often each of its pictures counts")
+
+
 class DataConfig(Section):
     """The training pictures."""
 
-    folder: Path = Field(
+    folder: Path | None = Field(
+        None,
         description="folder of pictures, each with a .txt caption beside it; or a stored set, as "
-        "NAME or NAME@SNAPSHOT"
+        "NAME or NAME@SNAPSHOT",
+    )
+    concepts: tuple[ConceptConfig, ...] = Field(
+        (), description="in place of folder: several folders, each with its own trigger and repeats"
     )
     resolution_px: int | None = Field(
         None, ge=64, le=4096, description="side of a square of the same area; none: the base's own"
@@ -57,6 +69,24 @@ class DataConfig(Section):
     shuffle_tags: bool = Field(False, description="shuffle the comma-separated parts of captions")
     keep_tags: int = Field(1, ge=0, le=100, description="leading parts that are never shuffled")
     mirror: bool = Field(False, description="also show pictures mirrored left to right")
+    mask_floor: float = Field(
+        0.0, ge=0, le=1, description="weight of what lies outside a picture's mask; 1: masks are "
+        "not used"
+    )  # fmt: skip
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that are trained on."""
+        own = (self.folder,) if self.folder else ()
+        return (*own, *(concept.folder for concept in self.concepts))
+
+    @model_validator(mode="after")
+    def _pictures_from_one_place(self) -> DataConfig:
+        if bool(self.folder) == bool(self.concepts):
+            raise ValueError(
+                "pictures come either from data.folder or from [[data.concepts]], one of the two"
+            )
+        return self
 
 
 class AdapterConfig(Section):
@@ -127,19 +157,31 @@ class TextEncoderConfig(Section):
     learning_rate: float = Field(5e-5, gt=0, le=1, description="its own learning rate")
 
 
-class OptimiserConfig(Section):
-    """AdamW."""
+OptimiserName = Literal[
+    "adamw", "adamw8bit", "adafactor", "prodigy", "lion", "came", "schedulefree"
+]
 
-    name: Literal["adamw"] = Field("adamw", description="optimiser")
-    learning_rate: float = Field(gt=0, le=1, description="peak learning rate of the denoiser")
+
+class OptimiserConfig(Section):
+    """How the weights follow their gradients."""
+
+    name: OptimiserName = Field(
+        "adamw", description="optimiser; adamw8bit and adafactor need less memory, prodigy finds "
+        "its rate itself, schedulefree needs no schedule"
+    )  # fmt: skip
+    learning_rate: float = Field(
+        gt=0, le=1, description="peak learning rate of the denoiser; of prodigy a factor, 1"
+    )
     weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled weight decay")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="averaging of the moments")
+    betas: tuple[float, ...] | None = Field(
+        None, description="averaging of the moments; came has three, adafactor none"
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
 
     @model_validator(mode="after")
     def _betas_in_range(self) -> OptimiserConfig:
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError("both betas must be at least 0 and less than 1")
+        if not all(0 <= beta < 1 for beta in self.betas or ()):
+            raise ValueError("all betas must be at least 0 and less than 1")
         return self
 
 
@@ -148,14 +190,20 @@ class ScheduleConfig(Section):
 
     steps: int = Field(ge=1, le=1_000_000, description="optimiser steps")
     warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises")
-    name: Literal["cosine", "constant", "linear"] = Field(
+    name: Literal["cosine", "constant", "linear", "polynomial", "cosine_restarts"] = Field(
         "cosine", description="course after the warm-up"
+    )
+    power: float | None = Field(
+        None, gt=0, le=10, description="of polynomial: the remaining share of the steps to this"
+    )
+    cycles: int | None = Field(
+        None, ge=1, le=1000, description="of cosine_restarts: how often it falls"
     )
 
 
 class ObjectiveConfig(Section):
-    """The loss. Bases of discrete diffusion have the first two settings, bases of flow matching
-    the others; the recipe fills in those that the base has."""
+    """The loss. Bases of discrete diffusion have the settings up to zero_terminal_snr, bases of
+    flow matching those from times to shift; the recipe fills in those that the base has."""
 
     min_snr_gamma: float | None = Field(
         None, ge=0, description="caps the weight of nearly clean timesteps; 0: all weigh one"
@@ -163,6 +211,13 @@ class ObjectiveConfig(Section):
     noise_offset: float | None = Field(
         None, ge=0, le=1, description="noise per channel, for dark pictures"
     )
+    debiased: bool | None = Field(
+        None, description="weigh timesteps by 1 / sqrt(SNR), in place of min_snr_gamma"
+    )
+    zero_terminal_snr: bool | None = Field(
+        None, description="for bases of v-prediction: the last timestep is pure noise, which lets "
+        "pictures be wholly dark or bright; draw with the same schedule"
+    )  # fmt: skip
     times: Literal["uniform", "logit_normal"] | None = Field(
         None, description="how times from 0, clean, to 1, noise, are drawn; logit_normal with mean "
         "0 is elsewhere called sigmoid"
@@ -177,6 +232,15 @@ class ObjectiveConfig(Section):
         None, description="the drawn odds of noise, t / (1 - t), are multiplied by this; "
         "resolution: by what the base's scheduler says for the picture's size"
     )  # fmt: skip
+    loss: Literal["mse", "huber"] | None = Field(
+        None, description="of the difference: its square; or huber, which forgives faulty pictures"
+    )
+    huber_c: float | None = Field(
+        None, gt=0, le=10, description="of huber: differences above this count linearly"
+    )
+    huber_schedule: Literal["constant", "snr"] | None = Field(
+        None, description="snr: huber_c at pure noise, growing to 1 where the picture is clean"
+    )
 
 
 class PriorConfig(Section):
@@ -245,6 +309,13 @@ class TrainConfig(Section):
     clip_skip: int = Field(0, ge=0, le=10, description="last text encoder layers left out")
     batch_size: int = Field(ge=1, le=1024, description="pictures that are denoised together")
     accumulation: int = Field(1, ge=1, le=1024, description="batches an optimiser step")
+    gradient_checkpointing: bool = Field(
+        False, description="compute parts twice rather than keep them: less memory, a third slower"
+    )
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="also keep an average of the adapter over the steps, such as "
+        "0.999, in files of its own; 0: off"
+    )  # fmt: skip
     data: DataConfig
     adapter: AdapterConfig
     text_encoder: TextEncoderConfig = TextEncoderConfig.model_construct()
@@ -261,12 +332,29 @@ class TrainConfig(Section):
         """Learning rate x alpha / rank: what compares across trainers."""
         return self.optimiser.learning_rate * self.adapter.scale
 
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """The words that call what is learnt, one for each concept that has some."""
+        own = [self.trigger, *(concept.trigger for concept in self.data.concepts)]
+        return tuple(filter(None, own))
+
+    @model_validator(mode="after")
+    def _triggers_in_one_place(self) -> TrainConfig:
+        if self.trigger and self.data.concepts:
+            raise ValueError("each of data.concepts has its own trigger; leave this one out")
+        return self
+
     def shaping(self) -> Tree:
         """The settings that decide the adapter's bytes: not where things lie, nor what is drawn or
         saved on the way."""
         return self.model_dump(
             mode="json",
-            exclude={"base": True, "data": {"folder"}, "samples": True, "checkpoint": True},
+            exclude={
+                "base": True,
+                "data": {"folder": True, "concepts": {"__all__": {"folder": True}}},
+                "samples": True,
+                "checkpoint": True,
+            },
         )
 
 
@@ -345,7 +433,10 @@ def to_toml(config: TrainConfig) -> str:
     tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
     lines = [_toml_line(key, value) for key, value in tree.items() if key not in tables]
     for name, table in tables.items():
+        concepts = table.pop("concepts", [])
         lines += ["", f"[{name}]", *(_toml_line(key, value) for key, value in table.items())]
+        for concept in concepts:
+            lines += ["", f"[[{name}.concepts]]", *(_toml_line(*item) for item in concept.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -393,11 +484,18 @@ def _nearest(key: str, known: Mapping[str, str]) -> str | None:
     return leaves[close[0]] if close else None
 
 
+_PREFIX = "Value error, "
+
+
 def _sentences(error: ValidationError) -> Iterator[str]:
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"])
         if detail["type"] == "missing":
             yield f"The setting {key} is missing."
+        elif detail["type"] == "extra_forbidden":
+            yield f"There is no setting {key}."
+        elif not key:
+            yield f"The settings cannot be used: {detail['msg'].removeprefix(_PREFIX)}."
         else:
-            reason = detail["msg"].removeprefix("Value error, ")
+            reason = detail["msg"].removeprefix(_PREFIX)
             yield f"{key} = {detail['input']!r} is not possible: {reason}."

@@ -61,6 +61,10 @@ class LossNotFinite(LoraloomError):
     """The loss became NaN or infinite; the last good checkpoint was kept."""
 
 
+class MemoryExhausted(LoraloomError):
+    """The device had no memory left; the last good checkpoint was kept."""
+
+
 class DiskFull(LoraloomError):
     """The disk had no room; nothing half-written was left under a final name."""
 

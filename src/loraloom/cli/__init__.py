@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from loraloom.cli import adapter, bases, caption, dataset, demo, generate, train
+from loraloom.cli import adapter, bases, caption, dataset, demo, generate, plan, train
 from loraloom.cli.output import printable
 from loraloom.errors import LoraloomError
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(train.train)
+app.command()(plan.plan)
 app.command()(generate.generate)
 app.add_typer(bases.app, name="bases")
 app.add_typer(adapter.app, name="adapter")

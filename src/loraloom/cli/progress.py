@@ -96,6 +96,14 @@ class _View:
                 self._say(f"step {event.step}: loss on training {event.train_loss:.4f}{unseen}")
             case events.Sampled():
                 self._say(f"step {event.step}: {len(event.paths)} samples drawn")
+            case events.Planned():
+                time = f"about {event.minutes:.0f} min" if event.minutes >= 1 else "under a minute"
+                self._say(
+                    f"expected: {event.peak_mib / 1024:.1f} of {event.available_mib / 1024:.1f} "
+                    f"GiB of memory, {time} of training"
+                )
+            case events.Diagnosed():
+                self._say(f"[yellow]step {event.step}:[/] {escape(event.message)}")
             case events.Warned():
                 self._say(f"[yellow]warning:[/] {escape(event.message)}")
             case events.Finished():

@@ -54,6 +54,7 @@ def train(
     loraloom train my-pictures --set adapter.rank=8 --set schedule.steps=800
     loraloom train cups@3f2a91c0
     loraloom train out/mine --resume
+    torchrun --nproc-per-node 2 --no-python loraloom train settings.toml
     """
     given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
     options = {name: value for name, value in given.items() if value is not None}
@@ -102,14 +103,17 @@ def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
     from loraloom import train
     from loraloom.cli.progress import print_events, show_events
     from loraloom.train.events import Finished
+    from loraloom.train.processes import is_first
     from loraloom.train.stop import StopRequest
 
+    first = is_first()  # of those that torchrun started; the others train along in silence
     stop = StopRequest(lambda: messages.print("Stopping after this step; Ctrl-C again: at once."))
     last: Event | None = None
     with suppress(KeyboardInterrupt):
         events = train.run(config, out, resume=resume, stop=stop)
-        last = (print_events if json else show_events)(events)
-    if not isinstance(last, Finished):
+        show = print_events if json else show_events
+        last = show(events) if first else list(events)[-1]
+    if first and not isinstance(last, Finished):
         again = f"loraloom train {quote(str(out))} --resume" if is_run(out) else command_line()
         messages.print(f"Stopped. To go on: {again}", markup=False, soft_wrap=True)
         raise typer.Exit(STOPPED)

@@ -74,7 +74,9 @@ def plan_crop(width_px: int, height_px: int, bucket: Bucket) -> Crop:
     return Crop(width_px, height_px, left_px, top_px, bucket)
 
 
-def apply_crop(image: Image.Image, crop: Crop) -> Image.Image:
+def apply_crop(
+    image: Image.Image, crop: Crop, resample: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """`image` scaled and cut to the size of `crop.bucket`."""
     if crop.region:
         left_px, top_px, width_px, height_px = crop.region
@@ -82,7 +84,7 @@ def apply_crop(image: Image.Image, crop: Crop) -> Image.Image:
     assert image.size == (crop.original_width_px, crop.original_height_px)
     right_px = crop.left_px + crop.bucket.width_px
     bottom_px = crop.top_px + crop.bucket.height_px
-    resized = image.resize(crop.resized_px, Image.Resampling.LANCZOS)
+    resized = image.resize(crop.resized_px, resample)
     return resized.crop((crop.left_px, crop.top_px, right_px, bottom_px))
 
 

@@ -10,7 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loraloom.dataset import caption_file, images
+from loraloom.dataset import caption_file, images, masks, notes
+from loraloom.dataset.source import SourceFile, shown_name
 from loraloom.errors import (
     CaptionMissing,
     CaptionUnreadable,
@@ -19,6 +20,7 @@ from loraloom.errors import (
     FolderMissing,
     ImageUnreadable,
 )
+from loraloom.findings import Severity
 
 MASKS = "masks"
 # Kinds that people drop into such a folder and that are not read: named, never passed over.
@@ -41,6 +43,9 @@ class Item:
     """How often it counts among the others."""
     region: tuple[int, int, int, int] | None = None
     """Left, top, width, height of the part that is used; the sizes above are that part's."""
+    mask: Path | None = None
+    """A grey picture of the size of the whole picture: 255 is learnt, 0 is not; None: all is."""
+    mask_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,18 +61,22 @@ class Dataset:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over what the pictures and captions are, whatever the files are called."""
-        content = sorted((item.sha256, item.caption) for item in self.items)
+        """SHA-256 over what pictures, captions and masks are, whatever the files are called."""
+        content = sorted(
+            (item.sha256, item.caption, *filter(None, [item.mask_sha256])) for item in self.items
+        )
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_folder(root: Path) -> Dataset:
-    """Every picture in `root` (not its subfolders) with the `.txt` or `.caption` beside it.
+    """Every picture in `root` (not its subfolders) with the `.txt` or `.caption` beside it, and
+    its mask, where it has one, from `masks/` or as `-masklabel.png`; see dataset/masks.py.
 
     Raises FolderMissing, FolderEmpty, or DatasetProblems with all that is wrong in one list.
     """
-    files = _visible_files(root)
-    pictures, captions, problems = _pair_up(files)
+    files = _read_names(root)
+    pictures, captions, problems = _pair_up(files.others)
+    problems += files.problems
     if not pictures and not problems:
         raise FolderEmpty(
             f"{root} holds no picture; expected files such as 01.png with a caption in 01.txt"
@@ -75,22 +84,18 @@ def read_folder(root: Path) -> Dataset:
     items: list[Item] = []
     for stem, picture in pictures.items():
         try:
-            items.append(_read_item(picture, captions.get(stem)))
+            mask = files.masks.get(picture.name)
+            items.append(_read_item(picture, captions.get(stem), mask))
         except DatasetProblems as error:
             problems += error.problems
     if problems:
         raise DatasetProblems(sorted(problems))
-    return Dataset(root, tuple(items), notes=_notes(root))
-
-
-def _notes(root: Path) -> tuple[str, ...]:
-    masks = root / MASKS
-    return (f"This training does not use masks; {masks} holds some.",) if masks.is_dir() else ()
+    return Dataset(root, tuple(items), notes=files.notes)
 
 
 def count_pictures(root: Path) -> int:
     """How many pictures `read_folder` would open. Raises FolderMissing."""
-    pictures, _, _ = _pair_up(_visible_files(root))
+    pictures, _, _ = _pair_up(_read_names(root).others)
     return len(pictures)
 
 
@@ -117,6 +122,42 @@ def with_trigger(dataset: Dataset, trigger: str) -> tuple[Dataset, int]:
 def has_word(caption: str, trigger: str) -> bool:
     """Whether the trigger stands in the caption, as a word of its own, in any letter case."""
     return bool(re.search(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption, re.IGNORECASE))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What lies in a folder: masks by the names of their pictures, and all else."""
+
+    others: list[Path]
+    masks: dict[str, Path]
+    problems: list[str]
+    notes: tuple[str, ...]
+
+
+def _read_names(root: Path) -> _Files:
+    """Raises FolderMissing."""
+    paths = _visible_files(root)
+    inner = next((p for p in root.iterdir() if p.name.lower() == MASKS and p.is_dir()), None)
+    if inner is not None:
+        paths += _visible_files(inner)
+    named = [
+        SourceFile(shown_name(path.relative_to(root).as_posix()), lambda: iter(()), path)
+        for path in paths
+    ]
+    pairing = masks.pair_up(named)
+    by_name = {file.name: file.at for file in named}
+    found: dict[str, Path] = {}
+    for name, mask in pairing.masks.items():
+        picture = by_name[name]
+        if picture is not None and mask.at is not None and picture.parent == root:
+            found[picture.name] = mask.at
+    errors = [f for f in pairing.findings if f.severity is Severity.ERROR]
+    return _Files(
+        others=[file.at for file in pairing.files if file.at and file.at.parent == root],
+        masks=found,
+        problems=[notes.sentence(finding) for finding in errors],
+        notes=tuple(notes.sentence(f) + "." for f in pairing.findings if f not in errors),
+    )
 
 
 def _visible_files(root: Path) -> list[Path]:
@@ -158,9 +199,10 @@ def _firsts(groups: dict[str, list[Path]]) -> dict[str, Path]:
     return {stem: paths[0] for stem, paths in groups.items()}
 
 
-def _read_item(picture: Path, caption_path: Path | None) -> Item:
-    """One item. Raises DatasetProblems with what is wrong in picture and caption alike."""
+def _read_item(picture: Path, caption_path: Path | None, mask: Path | None) -> Item:
+    """One item. Raises DatasetProblems with what is wrong in picture, caption and mask alike."""
     problems: list[str] = []
+    mask_sha256 = ""
     caption, data, size = "", b"", (0, 0)
     try:
         caption = _caption_of(picture, caption_path)
@@ -169,11 +211,22 @@ def _read_item(picture: Path, caption_path: Path | None) -> Item:
     try:
         data = images.read_bytes(picture)
         size = images.check_size(images.decode_rgb(data, picture.name).size, picture.name)
+        if mask is not None:
+            mask_sha256 = _check_mask(mask, size)
     except ImageUnreadable as error:
         problems.append(str(error))
     if problems:
         raise DatasetProblems(problems)
-    return Item(picture, caption, hashlib.sha256(data).hexdigest(), *size)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Item(picture, caption, sha256, *size, mask=mask, mask_sha256=mask_sha256)
+
+
+def _check_mask(mask: Path, picture_px: tuple[int, int]) -> str:
+    """Its SHA-256. Raises ImageUnreadable where it cannot be read or has another size."""
+    data, name = images.read_bytes(mask), f"{mask.parent.name}/{mask.name}"
+    grey = masks.decode(data, name)
+    masks.check_size((grey.shape[1], grey.shape[0]), picture_px, name)
+    return hashlib.sha256(data).hexdigest()
 
 
 def _caption_of(picture: Path, caption_path: Path | None) -> str:

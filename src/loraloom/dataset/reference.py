@@ -87,11 +87,10 @@ def _dataset(stored: StoredDataset, contents: Contents) -> Dataset:
         )  # fmt: skip
     for picture in contents.pictures:
         stored.objects.verify(picture.sha256, picture.name)
+        if picture.mask:
+            stored.objects.verify(picture.mask, f"the mask of {picture.name}")
     items: list[Item] = []
     notes: list[str] = []
-    masked = sum(bool(picture.mask) for picture in contents.pictures)
-    if masked:
-        notes.append(f"This training does not use masks; the dataset has {masked}.")
     for concept in contents.concepts:
         own = [p for p in contents.pictures if p.concept == concept.name]
         items += (_item(stored, picture, concept) for picture in own)
@@ -114,6 +113,8 @@ def _item(stored: StoredDataset, picture: Picture, concept: Concept) -> Item:
         *size,
         concept.repeats,
         picture.crop,
+        stored.objects.path(picture.mask) if picture.mask else None,
+        picture.mask,
     )
 
 

@@ -25,6 +25,7 @@ from loraloom.families.parts import (
     read_config,
 )
 from loraloom.families.profile import read_profile, variant_by_name
+from loraloom.families.shapes import text_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -110,6 +111,10 @@ class Family(ABC):
         return conditions
 
     # What is the same, unless a family says otherwise.
+
+    def text_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """The shapes of a caption's condition at full length, for a denoiser of this config."""
+        return text_shapes(self.info.token_limit, config)
 
     def matches(self, base: Path, index: Mapping[str, object]) -> bool:
         """Whether a diffusers folder with this model_index.json belongs to the family."""

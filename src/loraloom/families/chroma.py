@@ -78,6 +78,11 @@ class Chroma(Family):
             for context, mask in zip(states, masks, strict=True)
         ]
 
+    def text_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """With `mask`, which its denoiser always takes."""
+        shapes = super().text_shapes(config)
+        return {**shapes, "mask": shapes["context"][:1]}
+
     def predict(
         self,
         denoiser: Any,

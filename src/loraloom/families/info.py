@@ -51,7 +51,7 @@ class FamilyInfo:
     architecture: str
     """ModelSpec's word for it."""
     data: Mapping[str, Any] = field(repr=False)
-    """data/<id>.toml: recipe defaults, `common` and one table per kind, and `variants`."""
+    """data/<id>.toml: recipe defaults, `common` and one table per kind, `variants` and `cards`."""
 
     kohya: KohyaNames | None = None
     original: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
@@ -94,7 +94,14 @@ class FamilyInfo:
     @property
     def defaults(self) -> dict[str, Any]:
         """Recipe defaults, `common` and one table per kind."""
-        return {key: value for key, value in self.data.items() if key != "variants"}
+        others = ("variants", "cards")
+        return {key: value for key, value in self.data.items() if key not in others}
+
+    @property
+    def cards(self) -> Mapping[str, Mapping[str, Any]]:
+        """Name of a graphics card -> the rank and batch size that it is said to train."""
+        cards: Mapping[str, Mapping[str, Any]] = self.data.get("cards", {})
+        return cards
 
     @property
     def variants(self) -> Mapping[str, Mapping[str, Any]]:

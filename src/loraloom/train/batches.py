@@ -34,6 +34,9 @@ class Example:
     weight: float = 1.0
     prior: bool = False
     repeats: int = 1
+    mask: Path | None = None
+    """Which parts of the picture count; None: all of it."""
+    mask_sha256: str = ""
 
     @property
     def key(self) -> str:
@@ -75,6 +78,8 @@ def examples_of(
             item.caption,
             _crop(item, data, profile),
             repeats=item.repeats,
+            mask=item.mask,
+            mask_sha256=item.mask_sha256,
         )
         for item in items
     )

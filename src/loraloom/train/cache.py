@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from loraloom.dataset import masks
 from loraloom.dataset.buckets import apply_crop
 from loraloom.dataset.images import open_rgb
 from loraloom.families.base import Condition, Family
@@ -72,6 +73,11 @@ def latent_key(vae_id: str, example: Example, mirrored: bool) -> str:
     return _key("latent", vae_id, example.sha256, asdict(example.crop), mirrored)
 
 
+def mask_key(example: Example, mirrored: bool, cells: tuple[int, int]) -> str:
+    """The mask, its picture's crop and mirroring, and the latents' height and width."""
+    return _key("mask", example.mask_sha256, asdict(example.crop), mirrored, cells)
+
+
 def text_key(encoder_id: str, clip_skip: int, caption: str) -> str:
     """The text encoder with its tokenizer, and the caption."""
     return _key("text", encoder_id, clip_skip, caption)
@@ -92,6 +98,23 @@ def fill_latents(
         return {"mean": mean[0].float(), "std": std[0].float()}
 
     yield from _fill(cache, "latents", wanted, encode)
+
+
+def fill_masks(
+    cache: TensorCache, wanted: Mapping[str, tuple[Example, bool, tuple[int, int]]]
+) -> Iterator[Stage]:
+    """The share of each latent cell that a mask covers (h, w) in [0, 1].
+
+    `wanted`: key -> example, mirrored, the latents' height and width.
+    """
+
+    def encode(key: str) -> dict[str, Tensor]:
+        example, mirrored, cells = wanted[key]
+        pixels = load_mask(example, mirrored).unsqueeze(0)
+        return {"cells": torch.nn.functional.adaptive_avg_pool2d(pixels, cells)[0]}
+
+    if wanted:
+        yield from _fill(cache, "masks", wanted, encode)
 
 
 def fill_texts(
@@ -118,6 +141,17 @@ def load_pixels(example: Example, mirrored: bool) -> Tensor:
         image = ImageOps.mirror(image)
     pixels = torch.from_numpy(np.array(image, dtype=np.float32))
     return pixels.permute(2, 0, 1) / 127.5 - 1
+
+
+def load_mask(example: Example, mirrored: bool) -> Tensor:
+    """The mask as its picture is cropped (H, W), from 0, not learnt, to 1, learnt."""
+    assert example.mask is not None
+    grey = masks.to_image(masks.read(example.mask, example.mask.name))
+    # By area: other filters reach, or ring, across the edge of what counts.
+    image: Image.Image = apply_crop(grey, example.crop, Image.Resampling.BOX)
+    if mirrored:
+        image = ImageOps.mirror(image)
+    return torch.from_numpy(np.array(image, dtype=np.float32)) / 255
 
 
 def _fill(

@@ -81,6 +81,26 @@ class Saved(Event):
 
 
 @dataclass(frozen=True)
+class Planned(Event):
+    """What the run will take, estimated before anything is loaded."""
+
+    peak_mib: int
+    available_mib: int
+    """The memory of the device, all of it."""
+    minutes: float
+
+
+@dataclass(frozen=True)
+class Diagnosed(Event):
+    """A fault that shows at a step, and what to change; the run goes on."""
+
+    step: int
+    fault: str
+    """A stable name, such as "loss_flat"."""
+    message: str
+
+
+@dataclass(frozen=True)
 class Warned(Event):
     """Something that the user should know; the run goes on."""
 
@@ -95,3 +115,5 @@ class Finished(Event):
     best_step: int
     adapter: Path
     seconds: float
+    peak_mib: int = 0
+    """The most memory that the process held at once since it started or went on."""

@@ -1,14 +1,14 @@
-"""Do the settings fit the base? A setting that would have no effect on it is refused by name."""
+"""Do the settings fit the base and each other? One that would have no effect is refused by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from loraloom import kinds
 from loraloom.config import AdapterConfig, AdapterType, ObjectiveConfig, TrainConfig
 from loraloom.errors import ConfigInvalid
 from loraloom.families.info import FamilyInfo
 
-_DISCRETE = ("min_snr_gamma", "noise_offset")
 _FLOW = ("times", "shift")
 _LOGIT_NORMAL = ("logit_mean", "logit_std")
 _RANKED = ("rank", "alpha", "ranks")
@@ -21,12 +21,16 @@ _ADAPTERS: dict[AdapterType, tuple[str, ...]] = {
     "oft": ("block_size",),
     "boft": ("block_size",),
 }
+_HUBER = ("huber_c", "huber_schedule")
 
 
 def check(config: TrainConfig, info: FamilyInfo) -> None:
-    """Raise ConfigInvalid with each setting that has no effect on the base, or is missing."""
+    """Raise ConfigInvalid with each setting that has no effect, contradicts another or is
+    missing."""
+    idle = [*_idle(config, info), *_idle_in_steps(config)]
     problems = [
-        *(f"{name} has no effect {why}; leave it out." for name, why in _idle(config, info)),
+        *(f"{name} has no effect {why}; leave it out." for name, why in idle),
+        *_contradictions(config),
         *(f"The setting {name} is missing." for name in _missing(config, info)),
     ]
     if problems:
@@ -35,9 +39,12 @@ def check(config: TrainConfig, info: FamilyInfo) -> None:
 
 def belonging(objective: ObjectiveConfig, info: FamilyInfo) -> tuple[str, ...]:
     """The settings of the objective that such a base has."""
+    huber = _HUBER if objective.loss == "huber" else ()
     if info.objective == "discrete":
-        return _DISCRETE
-    return (*_FLOW, *_LOGIT_NORMAL) if objective.times != "uniform" else _FLOW
+        weights = () if objective.debiased else ("min_snr_gamma",)
+        return (*weights, "debiased", "noise_offset", "zero_terminal_snr", "loss", *huber)
+    times = (*_FLOW, *_LOGIT_NORMAL) if objective.times != "uniform" else _FLOW
+    return (*times, "loss", *huber)
 
 
 def adapter_settings(type_: AdapterType) -> tuple[str, ...]:
@@ -46,16 +53,12 @@ def adapter_settings(type_: AdapterType) -> tuple[str, ...]:
 
 
 def _idle(config: TrainConfig, info: FamilyInfo) -> Iterator[tuple[str, str]]:
-    """(setting as it was given, why it has no effect)."""
+    """(setting as it was given, why it has no effect) on the base."""
     on = f"on {info.title}"
-    learns = {"discrete": "diffusion with a discrete schedule", "flow": "flow matching"}
     own = belonging(config.objective, info)
     for name, value in config.objective:
         if value is not None and name not in own:
-            why = 'with objective.times = "uniform"'
-            if name not in _LOGIT_NORMAL or info.objective == "discrete":
-                why = f"{on}, which is trained by {learns[info.objective]}"
-            yield f"objective.{name} = {value!r}", why
+            yield f"objective.{name} = {_toml(value)}", _why_idle(name, info)
     for name, value in _idle_of_adapter(config.adapter):
         yield f"adapter.{name} = {value!r}", f'with adapter.type = "{config.adapter.type}"'
     if config.clip_skip and not info.clip_skip:
@@ -72,6 +75,49 @@ def _idle_of_adapter(adapter: AdapterConfig) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
+def _why_idle(name: str, info: FamilyInfo) -> str:
+    discrete = info.objective == "discrete"
+    if name in _HUBER:
+        return 'without objective.loss = "huber"'
+    if name == "min_snr_gamma" and discrete:
+        return "with objective.debiased = true, which weighs the timesteps itself"
+    if name in _LOGIT_NORMAL and not discrete:
+        return 'with objective.times = "uniform"'
+    learns = "diffusion with a discrete schedule" if discrete else "flow matching"
+    return f"on {info.title}, which is trained by {learns}"
+
+
+def _idle_in_steps(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """As `_idle`, of the optimiser and the schedule."""
+    optimiser, schedule = config.optimiser, config.schedule
+    chosen = f'with optimiser.name = "{optimiser.name}"'
+    if optimiser.betas is not None and not _betas(config):
+        yield f"optimiser.betas = {list(optimiser.betas)}", chosen
+    if optimiser.name == "schedulefree" and schedule.name != "constant":
+        yield f'schedule.name = "{schedule.name}"', f"{chosen}, which averages in its place"
+    if optimiser.name == "schedulefree" and config.ema_decay:
+        yield f"ema_decay = {config.ema_decay}", f"{chosen}, which averages by itself"
+    for name, course in (("power", "polynomial"), ("cycles", "cosine_restarts")):
+        value = getattr(schedule, name)
+        if value is not None and schedule.name != course:
+            yield f"schedule.{name} = {value}", f'without schedule.name = "{course}"'
+
+
+def _contradictions(config: TrainConfig) -> Iterator[str]:
+    optimiser, wanted = config.optimiser, _betas(config)
+    if optimiser.betas is not None and wanted and len(optimiser.betas) != wanted:
+        yield (
+            f"optimiser.betas = {list(optimiser.betas)} is not possible: {optimiser.name} takes "
+            f"{wanted} numbers."
+        )
+    own = config.text_encoder.learning_rate
+    if optimiser.name == "prodigy" and config.text_encoder.ratio and own != optimiser.learning_rate:
+        yield (
+            f"text_encoder.learning_rate = {own} is not possible: prodigy finds one rate for all, "
+            f"and optimiser.learning_rate is {optimiser.learning_rate}. Leave it out."
+        )
+
+
 def _missing(config: TrainConfig, info: FamilyInfo) -> Iterator[str]:
     for name in belonging(config.objective, info):
         if getattr(config.objective, name) is None:
@@ -80,3 +126,19 @@ def _missing(config: TrainConfig, info: FamilyInfo) -> Iterator[str]:
     for name in sorted(needed):
         if getattr(config.adapter, name) is None:
             yield f"adapter.{name}"
+    if _betas(config) and config.optimiser.betas is None:
+        yield "optimiser.betas"
+    if config.schedule.name == "polynomial" and config.schedule.power is None:
+        yield "schedule.power"
+    if config.schedule.name == "cosine_restarts" and config.schedule.cycles is None:
+        yield "schedule.cycles"
+
+
+def _betas(config: TrainConfig) -> int:
+    """How many the optimiser takes."""
+    own = kinds.read_data("optimisers")[config.optimiser.name]
+    return len(own.get("betas", ()))
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from loraloom.adapters.check import ModuleShapes, weight_shapes
 from loraloom.adapters.state import AdapterState, from_peft
 from loraloom.errors import NothingToTrain
 from loraloom.families.parts import Parts, text_parts
 from loraloom.train import lora, optimiser, tuners
+from loraloom.train.average import Average
 from loraloom.train.cache import TensorCache, condition
-from loraloom.train.objective import Objective, objective_of
+from loraloom.train.objective import Objective, objective_of, zero_terminal_snr
 from loraloom.train.packed import pack_frozen
 from loraloom.train.setup import Setup
 from loraloom.train.streams import stream
@@ -29,13 +31,15 @@ class Model:
 
     parts: Parts
     trained: dict[str, nn.Parameter]
-    optimiser: AdamW
+    optimiser: Optimizer
     texts: Texts
     objective: Objective
     components: dict[str, nn.Module]
     """Name in adapter files ("unet") -> model with an adapter."""
     constant: dict[str, nn.Parameter]
     """Weights of the adapter that are not trained, by "component/name"."""
+    average: Average | None = None
+    """Of the trained weights, where one is wanted."""
 
     def adapter(self) -> AdapterState:
         """The adapter as it is now, sharing memory with the model."""
@@ -45,11 +49,23 @@ class Model:
         """The weights' shapes of each part that has an adapter."""
         return {name: weight_shapes(module) for name, module in self.components.items()}
 
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Within, the weights are those to be measured and saved; see `optimiser.averaged`."""
+        with optimiser.averaged(self.optimiser) as changed:
+            if changed:
+                self.texts.forget()
+            yield
+        if changed:
+            self.texts.forget()
+
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint needs: adapter and optimiser state."""
         state = optimiser.state_tensors(self.optimiser)
+        average = self.average.weights if self.average else {}
         return {
             **{f"adapter/{name}": p.data for name, p in self._weights.items()},
+            **{f"average/{name}": tensor for name, tensor in average.items()},
             **{f"optimiser/{name}": tensor for name, tensor in state.items()},
         }
 
@@ -57,6 +73,8 @@ class Model:
         """Go back to what `tensors` gave."""
         lora.copy_into(self._weights, _under("adapter/", tensors))
         optimiser.restore(self.optimiser, _under("optimiser/", tensors))
+        if self.average:
+            self.average.restore(_under("average/", tensors))
 
     @property
     def _weights(self) -> dict[str, nn.Parameter]:
@@ -70,6 +88,10 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         setup.base, only=("denoiser", "scheduler"), dtype=setup.dtype, device=setup.device
     )
     parts.denoiser.to(memory_format=torch.channels_last)
+    if config.objective.zero_terminal_snr:
+        parts.scheduler = zero_terminal_snr(parts.scheduler)
+    if config.gradient_checkpointing:
+        parts.denoiser.enable_gradient_checkpointing()
     generator = stream(config.seed, "adapter")
     chosen = config.adapter.targets
     targets = info.targets[chosen] if isinstance(chosen, str) else _present(chosen, parts.denoiser)
@@ -103,6 +125,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         objective=objective_of(parts.scheduler, config.objective, setup.device),
         components=components,
         constant=constant,
+        average=Average(trained, config.ema_decay) if config.ema_decay else None,
     )
 
 

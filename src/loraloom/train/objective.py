@@ -2,7 +2,8 @@
 
 Times t (B,) run from 0, clean, to 1, noise, and stand on the schedule that the base knows.
 `Diffusion`: a discrete schedule. Ho et al. 2020 (arXiv:2006.11239), Salimans & Ho 2022
-(v-prediction, arXiv:2202.00512), Hang et al. 2023 (min-SNR, arXiv:2303.09556).
+(v-prediction, arXiv:2202.00512), Hang et al. 2023 (min-SNR, arXiv:2303.09556), Yu et al. 2023
+(debiased, arXiv:2310.08442).
 `Flow`: straight paths. Lipman et al. 2022 (arXiv:2210.02747), Esser et al. 2024 (how times are
 drawn, arXiv:2403.03206).
 """
@@ -29,6 +30,7 @@ class Diffusion:
     prediction_type: str
     min_snr_gamma: float = 0.0
     noise_offset: float = 0.0
+    debiased: bool = False
 
     @property
     def length(self) -> int:
@@ -57,14 +59,27 @@ class Diffusion:
         return abar.sqrt() * noise - (1 - abar).sqrt() * x0
 
     def weight(self, t: Tensor) -> Tensor:
-        """Weight (B,) of each time's loss: min-SNR, or 1 everywhere for gamma 0."""
-        if self.min_snr_gamma == 0:
-            return torch.ones_like(t)
+        """Weight (B,) of each time's loss: debiased, min-SNR, or 1 everywhere for gamma 0.
+
+        What is defined for epsilon is multiplied by snr / (snr + 1) for v, whose squared error is
+        so much larger.
+        """
         abar = self._abar(t)
         snr = abar / (1 - abar)
+        if self.debiased:
+            if self.prediction_type == "epsilon":
+                return torch.where(snr > 0, snr.rsqrt(), 1.0)
+            return snr.sqrt() / (snr + 1)
+        if self.min_snr_gamma == 0:
+            return torch.ones_like(t)
         if self.prediction_type == "epsilon":
             return (snr.clamp(max=self.min_snr_gamma) / snr).nan_to_num(1)  # where snr is 0
         return snr.clamp(max=self.min_snr_gamma) / (snr + 1)
+
+    def noise_ratio(self, t: Tensor) -> Tensor:
+        """Noise over signal (B,): 1 / sqrt(SNR)."""
+        abar = self._abar(t)
+        return ((1 - abar) / abar).sqrt()
 
     def _abar(self, t: Tensor) -> Tensor:
         return self.alphas_cumprod[(t * (self.length - 1)).round().long()]
@@ -128,6 +143,10 @@ class Flow:
         """noise - x0."""
         return noise - x0
 
+    def noise_ratio(self, t: Tensor) -> Tensor:
+        """Noise over signal (B,)."""
+        return t / (1 - t)
+
     def weight(self, t: Tensor) -> Tensor:
         """1 everywhere: how often a time is drawn is its weight."""
         return torch.ones_like(t)
@@ -158,9 +177,26 @@ def offset_noise(noise: Tensor, generator: torch.Generator, strength: float) -> 
     return noise + strength * torch.randn(shape, generator=generator)
 
 
-def squared_error(prediction: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error of each picture (B,), in float32."""
-    return (prediction.float() - wanted.float()).square().flatten(1).mean(1)
+def zero_terminal_snr(scheduler: Any) -> Any:
+    """A scheduler of the same settings whose last timestep is pure noise, for training and for
+    drawing alike. Lin et al. 2023 (arXiv:2305.08891), algorithm 1. Raises ConfigInvalid."""
+    from diffusers import DDIMScheduler
+
+    found = scheduler.config
+    if found.get("prediction_type") != "v_prediction":
+        raise ConfigInvalid(
+            "objective.zero_terminal_snr = true is not possible: this base predicts "
+            f"{found.get('prediction_type', 'flow')}, from which nothing can be learnt at pure "
+            "noise. It is for bases of v_prediction; leave it out."
+        )
+    if found.get("rescale_betas_zero_snr"):
+        raise ConfigInvalid(
+            "objective.zero_terminal_snr = true has no effect: this base is made so already; leave "
+            "it out."
+        )
+    return DDIMScheduler.from_config(
+        found, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
 
 
 def _diffusion(scheduler: Any, config: ObjectiveConfig, device: str) -> Diffusion:
@@ -169,9 +205,11 @@ def _diffusion(scheduler: Any, config: ObjectiveConfig, device: str) -> Diffusio
         raise BaseUnknown(
             f"The base predicts {prediction!r}; only epsilon and v_prediction can be trained."
         )
-    assert config.min_snr_gamma is not None and config.noise_offset is not None, "see train/fit.py"
+    assert config.noise_offset is not None, "see train/fit.py"
     abar = scheduler.alphas_cumprod.float().to(device)
-    return Diffusion(abar, prediction, config.min_snr_gamma, config.noise_offset)
+    return Diffusion(
+        abar, prediction, config.min_snr_gamma or 0.0, config.noise_offset, bool(config.debiased)
+    )
 
 
 def _shift(scheduler: Any, shift: float | Literal["resolution"]) -> Shift:

@@ -9,6 +9,7 @@ from loraloom.adapters import check, file, peft_folder
 from loraloom.adapters.metadata import AdapterMetadata
 from loraloom.adapters.naming import layouts_of
 from loraloom.families.info import Layout
+from loraloom.train.average import standing_in
 from loraloom.train.model import Model
 from loraloom.train.precision import name_of
 from loraloom.train.setup import Setup
@@ -19,11 +20,21 @@ def step_file(out: Path, step: int) -> Path:
     return out / "adapters" / f"step-{step:06d}.safetensors"
 
 
+def average_file(out: Path, step: int) -> Path:
+    """Where the average of the adapter up to a step is kept."""
+    return out / "adapters" / f"step-{step:06d}-ema.safetensors"
+
+
 def write_step(setup: Setup, model: Model, step: int) -> Path:
     """Keep the adapter as it is after `step`. Raises DiskFull."""
     path = step_file(setup.out, step)
     path.parent.mkdir(parents=True, exist_ok=True)
-    file.write(path, model.adapter(), _layouts(setup)[0], metadata(setup, model, step).to_strings())
+    layout, strings = _layouts(setup)[0], metadata(setup, model, step).to_strings()
+    with model.at_rest():
+        file.write(path, model.adapter(), layout, strings)
+    if model.average:
+        with standing_in(model.trained, model.average.weights):
+            file.write(average_file(setup.out, step), model.adapter(), layout, strings)
     return path
 
 
@@ -39,6 +50,9 @@ def write_final(setup: Setup, model: Model, step: int) -> Path:
     if setup.config.adapter.type not in ("lora", "dora"):
         modules = {name: dict(part.named_modules()) for name, part in model.components.items()}
         peft_folder.write(setup.out / "adapter-peft", state, modules)
+    if model.average:
+        state, strings = file.read(average_file(setup.out, step), shapes)
+        file.write(setup.out / "adapter-ema.safetensors", state, _layouts(setup)[0], strings)
     return setup.out / "adapter.safetensors"
 
 
@@ -49,12 +63,12 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
     sizes = Counter((e.crop.bucket.width_px, e.crop.bucket.height_px) for e in setup.examples)
     trains_text = setup.text_encoder_steps > 0
     return AdapterMetadata(
-        title=config.trigger or setup.dataset.root.resolve().name,
+        title=", ".join(config.triggers) or setup.dataset.root.resolve().name,
         base_name=setup.profile.title,
         base_version=info.base_version,
         architecture=setup.profile.architecture,
         prediction_type=model.objective.prediction_type,
-        trigger=config.trigger,
+        trigger=", ".join(config.triggers),
         adapter_type=config.adapter.type,
         rank=config.adapter.rank or config.adapter.block_size or 0,
         alpha=config.adapter.alpha,

@@ -92,10 +92,12 @@ def examples_of(
 
 def class_prompt(caption: str, config: TrainConfig) -> str:
     """The caption as the base would understand it: class words in place of the trigger."""
-    if config.prior.class_prompt or not config.trigger:
-        return config.prior.class_prompt or caption
-    words = re.compile(rf"(?<!\w){re.escape(config.trigger)}(?!\w)", re.IGNORECASE)
-    return words.sub(lambda _: config.prior.class_words, caption)
+    if config.prior.class_prompt:
+        return config.prior.class_prompt
+    for trigger in config.triggers:
+        words = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
+        caption = words.sub(lambda _: config.prior.class_words, caption)
+    return caption
 
 
 def _orders(config: TrainConfig, examples: Sequence[Example], folder: Path) -> list[_Order]:

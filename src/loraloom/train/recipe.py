@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loraloom import families, kinds
-from loraloom.config import TrainConfig, Tree, merge, refuse_unknown, validate
+from loraloom.config import (
+    TextEncoderConfig,
+    TrainConfig,
+    Tree,
+    merge,
+    refuse_unknown,
+    validate,
+)
 from loraloom.dataset import reference
 from loraloom.errors import ConfigInvalid
 from loraloom.families.info import BaseProfile, FamilyInfo
@@ -29,6 +36,13 @@ _SHORT_NAMES = {
     "rank": ("adapter", "rank"),
     "alpha": ("adapter", "alpha"),
 }
+_COURSE = ("name", "power", "cycles")
+_COURSES: dict[str, Tree] = {
+    "constant": {"name": "constant"},
+    "polynomial": {"power": 2.0},
+    "cosine_restarts": {"cycles": 3},
+}
+_TEXT_ENCODER_RATE = TextEncoderConfig.model_fields["learning_rate"].default
 _VALIDATIONS_PER_RUN = 8
 _LONGEST_WARMUP_STEPS = 100
 _BLOCK_SIZE = 16  # divides the widths of all families' layers
@@ -43,19 +57,45 @@ def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> Tra
     refuse_unknown(overrides)
     base = str(overrides.get("base", TrainConfig.model_fields["base"].default))
     family = families.detect(base)
-    folder = merge({"data": {}}, overrides)["data"].get("folder")
+    data = merge({"data": {}}, overrides)["data"]
+    concepts = data.get("concepts")
+    if concepts is None:
+        folder = _named_folder(data.get("folder"), "data.folder")
+        images, pinned = reference.count(folder), reference.pin(folder)
+        if pinned:
+            overrides = merge(pinned, overrides, {"data": pinned["data"]})
+    else:
+        images, concepts = _pin_concepts(concepts)
+        overrides = merge(overrides, {"data": {"concepts": concepts}})
+    return fill(overrides, family.info, family.profile(resolve_base(base)), images, preset)
+
+
+def _named_folder(folder: object, setting: str) -> str | Path:
     if folder is None:
-        raise ConfigInvalid("The setting data.folder is missing: name the folder of pictures.")
+        raise ConfigInvalid(f"The setting {setting} is missing: name the folder of pictures.")
     if not isinstance(folder, str | Path):
         raise ConfigInvalid(
-            f"data.folder = {folder!r} is not possible: the name of a folder is expected, as text "
+            f"{setting} = {folder!r} is not possible: the name of a folder is expected, as text "
             "in quotes."
         )
-    images = reference.count(folder)
-    pinned = reference.pin(folder)
-    if pinned:
-        overrides = merge(pinned, overrides, {"data": pinned["data"]})
-    return fill(overrides, family.info, family.profile(resolve_base(base)), images, preset)
+    return folder
+
+
+def _pin_concepts(concepts: object) -> tuple[int, list[Tree]]:
+    """How many pictures several concepts have, and their tables with stored sets pinned."""
+    if not isinstance(concepts, list | tuple) or not all(isinstance(c, Mapping) for c in concepts):
+        raise ConfigInvalid(
+            "data.concepts is a list of tables: write [[data.concepts]] before the folder, trigger "
+            "and repeats of each."
+        )
+    images, tables = 0, []
+    for number, concept in enumerate(concepts):
+        folder = _named_folder(concept.get("folder"), f"data.concepts.{number}.folder")
+        pinned = reference.pin(folder)
+        own = {key: value for key, value in pinned.items() if key != "data"}
+        tables.append(merge(own, concept, pinned.get("data", {})))
+        images += reference.count(folder)
+    return images, tables
 
 
 def fill(
@@ -69,7 +109,9 @@ def fill(
     refuse_unknown(overrides)
     kind = _kind(overrides)
     tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
-    tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset)}
+    tree = merge(tree, _optimiser(tree, overrides))
+    course = {key: value for key, value in tree["schedule"].items() if key in _COURSE}
+    tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset), **course}
     tree = merge({"kind": kind.value}, tree, _of_adapter(tree, overrides), overrides)
     config = validate(merge(_derived(tree, kind, profile, images), _objective(tree, info), tree))
     fit.check(config, info)
@@ -135,11 +177,37 @@ def _derived(tree: Tree, kind: Kind, profile: BaseProfile, images: int) -> Tree:
     }
 
 
+def _optimiser(tree: Tree, overrides: Mapping[str, Any]) -> Tree:
+    """The optimiser's defaults, its rate in proportion to the base's own, and the schedule's."""
+    own = kinds.read_data("optimisers")
+    chosen, schedule = _table(overrides, "optimiser"), _table(overrides, "schedule")
+    name = str({"name": "adamw", **_table(tree, "optimiser"), **chosen}["name"])
+    defaults: dict[str, Any] = dict(own.get(name, {}))
+    rate = defaults.pop("rate", 1.0)
+    defaults.pop("state_bytes", None)
+    found: Tree = {"optimiser": defaults}
+    if "learning_rate" in defaults:
+        together = chosen.get("learning_rate", defaults["learning_rate"])
+        found["text_encoder"] = {"learning_rate": together}
+    elif rate != 1:
+        for section in ("optimiser", "text_encoder"):
+            base = _table(tree, section).get("learning_rate", _TEXT_ENCODER_RATE)
+            found[section] = {**found.get(section, {}), "learning_rate": base * rate}
+    course = "constant" if name == "schedulefree" else schedule.get("name")
+    return merge(found, {"schedule": {**_COURSES.get(str(course), {})}})
+
+
 def _objective(tree: Tree, info: FamilyInfo) -> Tree:
-    """The objective's defaults, without those that the chosen distribution of times has not."""
+    """The objective's defaults, without those that would have no effect beside what is chosen."""
     defaults: Tree = kinds.read_data("objectives")[info.objective]
-    uniform = _table(tree, "objective").get("times") == "uniform"
-    unused = ("logit_mean", "logit_std") if uniform else ()
+    chosen = _table(tree, "objective")
+    unused: set[str] = set()
+    if chosen.get("times") == "uniform":
+        unused |= {"logit_mean", "logit_std"}
+    if chosen.get("debiased"):
+        unused |= {"min_snr_gamma"}
+    if chosen.get("loss") != "huber":
+        unused |= {"huber_c", "huber_schedule"}
     return {"objective": {key: v for key, v in defaults.items() if key not in unused}}
 
 
@@ -165,6 +233,6 @@ def _kind(overrides: Mapping[str, Any]) -> Kind:
         raise ConfigInvalid(f"kind = {given!r} is not possible; allowed: {allowed}.") from None
 
 
-def _table(tree: Tree, key: str) -> Mapping[str, Any]:
+def _table(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = tree.get(key)
     return value if isinstance(value, Mapping) else {}

@@ -13,7 +13,7 @@ import loraloom
 from loraloom.config import TrainConfig, to_toml
 from loraloom.errors import CheckpointUnusable, OutputExists
 from loraloom.files import telling_failures, write_atomic
-from loraloom.train.events import Event, Finished
+from loraloom.train.events import Event, Finished, Planned
 
 
 class RunRecord:
@@ -58,8 +58,18 @@ class RunRecord:
     def finish(self, event: Finished) -> None:
         """Note how it ended."""
         record = self._read() or {}
-        ended = {"step": event.step, "best_step": event.best_step, "seconds": event.seconds}
+        ended = {
+            "step": event.step,
+            "best_step": event.best_step,
+            "seconds": event.seconds,
+            "peak_mib": event.peak_mib,
+        }
         self._write({**record, "finished": ended})
+
+    def plan(self, event: Planned) -> None:
+        """Note what was estimated, to stand beside what will have been."""
+        expected = {"peak_mib": event.peak_mib, "minutes": event.minutes}
+        self._write({**(self._read() or {}), "planned": expected})
 
     @contextmanager
     def events(self) -> Iterator[EventLog]:

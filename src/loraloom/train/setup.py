@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,11 +18,13 @@ from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import PartName, text_parts
 from loraloom.settings import resolve_base
-from loraloom.train import batches, fit
+from loraloom.train import batches, fit, optimiser
 from loraloom.train.batches import Example, caption_variants
 from loraloom.train.cache import latent_key, text_key
 from loraloom.train.events import Warned
+from loraloom.train.objective import zero_terminal_snr
 from loraloom.train.precision import choose_device, choose_dtype, name_of
+from loraloom.train.processes import Processes, join
 
 FEWEST_STEPS = 500
 
@@ -46,6 +48,7 @@ class Setup:
     fingerprints: dict[PartName, str]
     """Part -> SHA-256 of its files."""
     warnings: tuple[Warned, ...]
+    processes: Processes = field(default_factory=Processes)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -57,6 +60,7 @@ class Setup:
             **({"class_pictures": _digest(self.class_pictures)} if self.class_pictures else {}),
             "device": self.device,
             "dtype": name_of(self.dtype),
+            **({"processes": str(self.processes.count)} if self.processes.count > 1 else {}),
             **{f"base_{part}": digest for part, digest in self.fingerprints.items()},
         }
 
@@ -84,6 +88,10 @@ class Setup:
         sides = (False, True) if self.config.data.mirror else (False,)
         return {self.latent_key(e, side): (e, side) for e in examples for side in sides}
 
+    def masked(self, example: Example) -> bool:
+        """Whether only a part of the example's picture counts."""
+        return example.mask is not None and self.config.data.mask_floor < 1
+
     def wanted_captions(self, examples: tuple[Example, ...]) -> dict[str, str]:
         """Cache key -> caption, shuffled orders and the empty caption included."""
         captions = {"", *(example.caption for example in examples)}
@@ -97,8 +105,9 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
     base = resolve_base(config.base)
     family = families.detect(base)
     fit.check(config, family.info)
+    optimiser.check(config.optimiser)
     profile = family.profile(base)
-    dataset, changed = with_trigger(reference.read(config.data.folder), config.trigger)
+    dataset, changed = _read_pictures(config)
     everything = batches.examples_of(dataset.items, config.data, profile)
     examples, held_out = batches.split(everything, config.data.held_out_fraction, config.seed)
     if not examples:
@@ -106,6 +115,8 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
             f"data.held_out_fraction = {config.data.held_out_fraction} leaves no picture to train "
             f"on out of {len(everything)}. Lower it, or add pictures."
         )
+    if config.objective.zero_terminal_snr:
+        zero_terminal_snr(family.load(base, only=["scheduler"]).scheduler)
     device = choose_device()
     return Setup(
         config=config,
@@ -124,7 +135,31 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
             *map(Warned, dataset.notes),
             *_warnings(config, everything, changed),
         ),
+        processes=join(device),
     )
+
+
+def _read_pictures(config: TrainConfig) -> tuple[Dataset, int]:
+    """The pictures of the folder or of all concepts, and how many captions got a trigger."""
+    if config.data.folder is not None:
+        return with_trigger(reference.read(config.data.folder), config.trigger)
+    read = [
+        (concept, *with_trigger(reference.read(concept.folder), concept.trigger))
+        for concept in config.data.concepts
+    ]
+    items = [
+        replace(item, repeats=item.repeats * concept.repeats)
+        for concept, dataset, _ in read
+        for item in dataset.items
+    ]
+    sets = [dataset for _, dataset, _ in read]
+    joined = Dataset(
+        sets[0].root,
+        tuple(items),
+        "+".join(filter(None, (dataset.snapshot for dataset in sets))),
+        tuple(note for dataset in sets for note in dataset.notes),
+    )
+    return joined, sum(changed for *_, changed in read)
 
 
 def _class_pictures(config: TrainConfig, profile: BaseProfile) -> tuple[Example, ...]:
@@ -147,7 +182,9 @@ def _digest(examples: tuple[Example, ...]) -> str:
 
 
 def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) -> Iterator[Warned]:
-    if changed:
+    if changed and config.data.concepts:
+        yield Warned(f"{changed} captions had no trigger; their concept's was put first in each.")
+    elif changed:
         yield Warned(f"No caption had the trigger {config.trigger!r}; it was put first in each.")
     kind, count = kinds.info(config.kind), len(examples)
     if not kind.minimum <= count <= kind.maximum:

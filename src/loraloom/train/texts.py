@@ -22,6 +22,9 @@ class FrozenTexts:
         assert not trained, "there is no text encoder to train"
         return [self._look_up(caption) for caption in captions]
 
+    def forget(self) -> None:
+        """Nothing: these never change."""
+
 
 class TrainedTexts:
     """Conditions from the live text encoder.
@@ -39,13 +42,17 @@ class TrainedTexts:
     def __call__(self, captions: Sequence[str], *, trained: bool) -> list[Condition]:
         """One condition a caption, with gradients if `trained`."""
         if trained:
-            self._kept.clear()
+            self.forget()
             return self._encode(captions)
         with torch.no_grad():
             for caption in captions:
                 if caption not in self._kept:
                     self._kept[caption] = self._encode([caption])[0]
         return [self._kept[caption] for caption in captions]
+
+    def forget(self) -> None:
+        """Encode anew: the weights have changed."""
+        self._kept.clear()
 
     def _encode(self, captions: Sequence[str]) -> list[Condition]:
         return self._family.encode_text(self._parts, captions, clip_skip=self._clip_skip)

@@ -13,7 +13,8 @@ from loraloom.config import ValidationConfig
 from loraloom.families.base import Condition, Family
 from loraloom.train.batches import Example
 from loraloom.train.events import Validated
-from loraloom.train.objective import Objective, squared_error
+from loraloom.train.loss import squared_error
+from loraloom.train.objective import Objective
 from loraloom.train.streams import stream
 from loraloom.train.texts import batch_condition
 
@@ -34,6 +35,8 @@ class Ruler:
     latent: Callable[[Example], Tensor]
     """Mean latent (C, …) of an example."""
     condition: Callable[[Example], Condition]
+    mask: Callable[[Example], Tensor | None]
+    """Weights (1, …, h, w) of an example's latent cells; None: all count alike."""
     dtype: torch.dtype
     """The denoiser's."""
 
@@ -61,7 +64,7 @@ class Ruler:
             batch_condition(self.family, conditions, geometries, x_t),
             timesteps=self.objective.length,
         )
-        return squared_error(predicted, self.objective.target(x0, noise, t))
+        return squared_error(predicted, self.objective.target(x0, noise, t), self.mask(example))
 
 
 def validated(step: int, train_loss: float, held_out_loss: float | None) -> Validated:

@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import save_file
 
-from loraloom.starter.judge import JUDGE_FILE
+from loraloom.starter.judge import JUDGE_FILE, Judge
 from loraloom.starter.training.codec import train_codec
 from loraloom.starter.training.denoiser import SCHEDULER, Base, train_denoiser
 from loraloom.starter.training.judging import train_judge
@@ -60,8 +60,9 @@ def main() -> None:
         pictures(given.work, split)
     judge = train_judge(given.work, given.judge_minutes)
     state = {name: weight.contiguous() for name, weight in judge.net.half().state_dict().items()}
-    save_file(state, JUDGE_FILE if given.out == PACKAGED else given.out / JUDGE_FILE.name)
-    codec = train_codec(given.work, given.codec_minutes)
+    judge_file = JUDGE_FILE if given.out == PACKAGED else given.out / JUDGE_FILE.name
+    save_file(state, judge_file)
+    codec = train_codec(given.work, Judge.load(judge_file), given.codec_minutes)
     base, tokenizer, scale = train_denoiser(given.work, codec, given.denoiser_minutes)
     export_base(given.out, codec, base, tokenizer, scale)
 

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loraloom.starter.judge import Judge
 from loraloom.starter.training.muon import muon_and_adamw
 from loraloom.starter.training.pictures import SIZE_PX, pictures, to_pixels
 from loraloom.starter.training.progress import Stage
@@ -31,6 +32,7 @@ CONFIG = {
 }
 
 
+PERCEPTUAL = 0.1
 CROP_PX = 64
 CROPPED_SHARE = 0.85
 """Share of the stage that trains on cuts; whole pictures end it."""
@@ -44,16 +46,26 @@ def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
 
 
-def loss_of(codec: AutoencoderKL, pixels: Tensor, noise: Tensor) -> Tensor:
-    """L1 + squared error + colour of 8 × 8 patches + edges (eyes are thin lines) + a light KL."""
+def _seen(judge: Judge, pixels: Tensor) -> list[Tensor]:
+    """What the judge's first layers see, at a fourth and an eighth of the size."""
+    fine = judge.net.body[:9](pixels)
+    return [fine, judge.net.body[9:15](fine)]
+
+
+def loss_of(codec: AutoencoderKL, judge: Judge, pixels: Tensor, noise: Tensor) -> Tensor:
+    """L1 + squared error + colour of 8 × 8 patches + edges (eyes are thin lines) + what the judge
+    sees (a perceptual loss: a mouth is few pixels) + a light KL."""
     posterior = codec.encode(pixels).latent_dist
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
     decoded = codec.decode((mean + torch.exp(0.5 * logvar) * noise).to(pixels.dtype)).sample
     kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
     edges = sum(F.l1_loss(a, b) for a, b in zip(_edges(decoded), _edges(pixels), strict=True))
     colour = F.l1_loss(F.avg_pool2d(decoded, 8), F.avg_pool2d(pixels, 8))
+    seen = sum(
+        F.l1_loss(a, b) for a, b in zip(_seen(judge, decoded), _seen(judge, pixels), strict=True)
+    )
     fine = F.l1_loss(decoded, pixels) + 2 * F.mse_loss(decoded, pixels)
-    total: Tensor = fine + 2 * colour + 0.5 * edges + 1e-4 * kl
+    total: Tensor = fine + 2 * colour + 0.5 * edges + PERCEPTUAL * seen + 1e-4 * kl
     return total
 
 
@@ -75,7 +87,7 @@ def _crops(
     return np.stack(cuts)
 
 
-def train_codec(folder: Path, minutes: float) -> AutoencoderKL:
+def train_codec(folder: Path, judge: Judge, minutes: float) -> AutoencoderKL:
     """Train for `minutes`; resumes from folder/codec.pt.
 
     Once latents have been encoded for the denoiser, only the decoder learns on.
@@ -96,7 +108,7 @@ def train_codec(folder: Path, minutes: float) -> AutoencoderKL:
         shape = (len(pixels), LATENT_CHANNELS, pixels.shape[-2] // 8, pixels.shape[-1] // 8)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(step))
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(codec, pixels, noise)
+            loss = loss_of(codec, judge, pixels, noise)
         stage.descend(loss)
     return codec
 

@@ -151,8 +151,8 @@ def draw_accessory(f: Figure) -> None:
             for x, y in eyes:
                 ring = [
                     (
-                        x + 0.34 * f.r * math.cos(t * math.pi / 12),
-                        y + 0.34 * f.r * math.sin(t * math.pi / 12),
+                        x + 0.36 * f.r * math.cos(t * math.pi / 12),
+                        y + 0.36 * f.r * math.sin(t * math.pi / 12),
                     )
                     for t in range(25)
                 ]

@@ -9,6 +9,9 @@ import skia
 from loraloom.starter.world.figure import Figure
 from loraloom.starter.world.pen import INK, Colour, Point, darker, star
 
+DARK_SKIN = 380
+"""Sum of red, green and blue; lips are lighter than such skin, so that a mouth stays readable."""
+
 
 def draw_head(f: Figure) -> None:
     side = math.copysign(1, f.turn)
@@ -75,21 +78,21 @@ def _eye(f: Figure, at: Point, gaze: str, wide: float, side: float) -> None:
     x, y = at
     r = f.r
     if gaze == "eyes closed":
-        f.pen.stroke([(x - 0.2 * r, y), (x, y + 0.16 * r), (x + 0.2 * r, y)], INK, 0.1 * r)
+        f.pen.stroke([(x - 0.22 * r, y), (x, y + 0.18 * r), (x + 0.22 * r, y)], INK, 0.12 * r)
     else:
-        f.ellipse(at, 0.21, 0.25 * wide, (255, 255, 255), small=True)
-        shift = 0.13 * r * (side if f.turn else 1) if gaze == "looking away" else 0.0
+        f.ellipse(at, 0.24, 0.28 * wide, (255, 255, 255), small=True)
+        shift = 0.15 * r * (side if f.turn else 1) if gaze == "looking away" else 0.0
         f.ellipse(
             (x + shift, y - (0.0 if gaze == "looking at viewer" else 0.02 * r)),
-            0.125,
-            0.165 * wide,
+            0.14,
+            0.185 * wide,
             INK,
             small=True,
         )
         if gaze == "looking at viewer":
-            f.ellipse((x + 0.045 * r, y - 0.07 * r), 0.045, 0.045, (255, 255, 255), small=True)
+            f.ellipse((x + 0.045 * r, y - 0.07 * r), 0.055, 0.055, (255, 255, 255), small=True)
     if not f.man:
-        top = y - (0.24 * wide * r if gaze != "eyes closed" else -0.02 * r)
+        top = y - (0.27 * wide * r if gaze != "eyes closed" else -0.02 * r)
         f.pen.stroke(
             [(x - 0.22 * r, top + 0.1 * r), (x, top - 0.05 * r), (x + 0.22 * r, top + 0.1 * r)],
             INK,
@@ -101,30 +104,32 @@ def _brow(f: Figure, at: Point, expression: str, outer: int) -> None:
     x, y = at
     r = f.r
     lift, tilt = {
-        "neutral expression": (0.42, 0.0),
-        "gentle smile": (0.44, 0.02),
-        "laughing": (0.48, 0.06),
-        "surprised expression": (0.62, 0.05),
-        "angry expression": (0.34, -0.2),
+        "neutral expression": (0.45, 0.0),
+        "gentle smile": (0.47, 0.04),
+        "laughing": (0.52, 0.1),
+        "surprised expression": (0.7, 0.06),
+        "angry expression": (0.4, -0.4),
     }[expression]
     inner_y, outer_y = y - (lift + tilt / 2) * r, y - (lift - tilt / 2) * r
     f.pen.stroke(
-        [(x - outer * 0.22 * r, inner_y), (x + outer * 0.24 * r, outer_y)],
+        [(x - outer * 0.25 * r, inner_y), (x + outer * 0.26 * r, outer_y)],
         darker(f.hair, 0.3),
-        (0.13 if f.man else 0.085) * r,
+        (0.14 if f.man else 0.11) * r,
     )
 
 
 def _mouth(f: Figure, at: Point, expression: str, width: float) -> None:
     x, y = at
-    r, w = f.r, 0.3 * width * f.r
+    r, w = f.r, 0.36 * width * f.r
     lips: Colour = (150, 66, 58) if f.man else (200, 52, 66)
+    if sum(f.skin) < DARK_SKIN:
+        lips = (226, 132, 116) if f.man else (236, 92, 112)
     match expression:
         case "neutral expression":
-            f.pen.stroke([(x - 0.8 * w, y), (x + 0.8 * w, y)], lips, 0.1 * r)
+            f.pen.stroke([(x - 0.7 * w, y), (x + 0.7 * w, y)], lips, 0.13 * r)
         case "gentle smile":
             f.pen.stroke(
-                [(x - w, y - 0.04 * r), (x, y + 0.22 * r), (x + w, y - 0.04 * r)], lips, 0.1 * r
+                [(x - w, y - 0.1 * r), (x, y + 0.24 * r), (x + w, y - 0.1 * r)], lips, 0.13 * r
             )
         case "laughing":
             mouth = skia.Path()
@@ -138,10 +143,10 @@ def _mouth(f: Figure, at: Point, expression: str, width: float) -> None:
                 0.1 * r,
             )
         case "surprised expression":
-            f.ellipse((x, y + 0.04 * r), 0.15 * width + 0.03, 0.2, (110, 24, 34), small=True)
+            f.ellipse((x, y + 0.06 * r), 0.19 * width + 0.03, 0.26, (110, 24, 34), small=True)
         case _:
             f.pen.stroke(
-                [(x - w, y + 0.12 * r), (x, y - 0.12 * r), (x + w, y + 0.12 * r)], lips, 0.11 * r
+                [(x - w, y + 0.2 * r), (x, y - 0.14 * r), (x + w, y + 0.2 * r)], lips, 0.14 * r
             )
 
 

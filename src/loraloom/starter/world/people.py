@@ -12,9 +12,9 @@ from loraloom.starter.world.pen import Pen
 from loraloom.starter.world.scene import Scene
 
 HEADS = {
-    "close-up": (64.0, 62.0, 35.0),
-    "upper body": (64.0, 46.0, 25.0),
-    "full body": (64.0, 33.0, 17.5),
+    "close-up": (64.0, 62.0, 38.0),
+    "upper body": (64.0, 48.0, 28.0),
+    "full body": (64.0, 33.0, 19.0),
 }
 """Centre x, centre y and radius of the head on the 128 × 128 canvas, by framing."""
 

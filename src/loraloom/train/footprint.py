@@ -1,0 +1,183 @@
+"""What a denoiser keeps for the way back and how much it computes, from shapes alone.
+
+The real classes run on torch's meta device, where tensors have shapes and no values: nothing is
+loaded, and no family needs coefficients of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from loraloom.dataset.buckets import Bucket
+from loraloom.families.base import Condition, Family, Geometry
+
+_IN_FLOAT32 = frozenset((F.layer_norm, F.group_norm, F.softmax, F.rms_norm))
+"""What autocast computes in float32 on a GPU."""
+_PRODUCTS = frozenset((F.linear, F.conv2d, F.conv3d))
+"""What it computes in the base's format; with attention, nearly all that is computed."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Of one batch, forward and back."""
+
+    kept_bytes: int
+    """What is kept for the way back."""
+    block_bytes: int
+    """What the largest checkpointed part keeps while it is computed again; 0 without any."""
+    largest_bytes: int
+    """The largest single tensor of these."""
+    forward_flops: int
+
+    @property
+    def activation_bytes(self) -> int:
+        """At the turn, with the gradients of the largest tensor and its neighbours."""
+        return self.kept_bytes + self.block_bytes + 3 * self.largest_bytes
+
+
+@dataclass
+class _Ledger:
+    """Storages that are kept, each once."""
+
+    own: set[int]
+    """Those of the weights."""
+    kept: dict[int, Any] = field(default_factory=dict)
+    block_bytes: int = 0
+    largest_bytes: int = 0
+    _held: list[Any] = field(default_factory=list)
+    """All that were ever seen, so that none comes to stand where another stood."""
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(storage.nbytes() for storage in self.kept.values())
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.own:
+            self.kept[storage._cdata] = storage
+            self._held.append(storage)
+            self.largest_bytes = max(self.largest_bytes, storage.nbytes())
+        return tensor
+
+    def checkpoint(self, part: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """Stands in for torch's checkpoint: of what the part keeps, its inputs stay."""
+        before, bytes_before = dict(self.kept), self.kept_bytes
+        output = part(*given, **named)
+        self.block_bytes = max(self.block_bytes, self.kept_bytes - bytes_before)
+        self.kept = before
+        for value in (*given, *named.values()):
+            if isinstance(value, Tensor):
+                self.keep(value)
+        return output
+
+
+class _Attention(torch.autograd.Function):
+    """Keeps what flash attention keeps: no matrix of all tokens by all tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        # Token by token, as the fast kernels lay it out: the heads are joined without a copy.
+        *batch, heads, tokens, _ = query.shape
+        output = query.new_empty(*batch, tokens, heads, value.shape[-1]).transpose(-3, -2)
+        sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, output, sums)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
+        raise AssertionError("shapes have no gradients")
+
+
+class _AsTrained(TorchFunctionMode):
+    """Attention as the fast kernels do it, the number formats that autocast would choose, and a
+    count of multiplications and additions."""
+
+    def __init__(self, dtype: torch.dtype, autocast_on_gpu: bool) -> None:
+        super().__init__()
+        self.flops = 0
+        self._dtype = dtype
+        self._float32 = autocast_on_gpu and dtype != torch.float32
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is F.scaled_dot_product_attention:
+            query, key, value = args[:3] if len(args) >= 3 else (
+                kwargs["query"], kwargs["key"], kwargs["value"],
+            )  # fmt: skip
+            pairs = query.shape[:-1].numel() * key.shape[-2]
+            self.flops += 2 * pairs * (query.shape[-1] + value.shape[-1])
+            return _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+        if self._float32 and function in _IN_FLOAT32:
+            return function(*map(_to(torch.float32), args), **_values(torch.float32, kwargs))
+        if function in _PRODUCTS:
+            if self._dtype != torch.float32:
+                args, kwargs = tuple(map(_to(self._dtype), args)), _values(self._dtype, kwargs)
+            output = function(*args, **kwargs)
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            self.flops += 2 * output.numel() * weight[0].numel()
+            return output
+        return function(*args, **kwargs)
+
+
+def measure(
+    family: Family,
+    denoiser: nn.Module,
+    bucket: Bucket,
+    batch_size: int,
+    *,
+    latent_shape: tuple[int, ...],
+    checkpointing: bool,
+    gpu: bool,
+) -> Footprint:
+    """Run a batch of one size through a denoiser on the meta device, with its adapter in.
+
+    `latent_shape`: (C, …, h, w) of one picture.
+    """
+    dtype = next(p.dtype for p in denoiser.parameters() if not p.requires_grad)
+    ledger = _Ledger({p.untyped_storage()._cdata for p in denoiser.parameters()})
+    if checkpointing:
+        denoiser.enable_gradient_checkpointing(ledger.checkpoint)  # type: ignore[operator]
+    trained = _AsTrained(dtype, gpu)
+    x_t = torch.empty(batch_size, *latent_shape, dtype=dtype, device="meta")
+    times = torch.empty(batch_size, device="meta")
+    condition = _condition(family, denoiser, bucket, batch_size, dtype)
+    with torch.autograd.graph.saved_tensors_hooks(ledger.keep, lambda kept: kept), trained:
+        output = family.predict(denoiser, x_t, times, condition)
+    if checkpointing:
+        denoiser.disable_gradient_checkpointing()  # type: ignore[operator]
+    error = output.untyped_storage().nbytes()  # the loss keeps the difference, in float32
+    kept = ledger.kept_bytes + error * (4 // output.element_size())
+    return Footprint(kept, ledger.block_bytes, ledger.largest_bytes, trained.flops)
+
+
+def _condition(
+    family: Family, denoiser: Any, bucket: Bucket, batch_size: int, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Texts of full length, and what the denoiser is told of the pictures' sizes."""
+    side = (bucket.height_px, bucket.width_px)
+    texts = family.text_shapes(denoiser.config)
+    made = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in texts.items()}
+    batch = family.collate([Condition(made)] * batch_size)
+    sizes = family.geometry([Geometry(side, (0, 0), side)] * batch_size)
+    return batch | {name: torch.empty_like(size, device="meta") for name, size in sizes.items()}
+
+
+def _to(dtype: torch.dtype) -> Callable[[Any], Any]:
+    def cast(value: Any) -> Any:
+        floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value.to(dtype) if floating and value.dtype != dtype else value
+
+    return cast
+
+
+def _values(dtype: torch.dtype, named: dict[str, Any]) -> dict[str, Any]:
+    return {name: _to(dtype)(value) for name, value in named.items()}

@@ -1,0 +1,112 @@
+"""The plan of a run: its memory and time on this machine, and what to change where it is short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from loraloom import families
+from loraloom.config import TrainConfig
+from loraloom.errors import ConfigInvalid, MemoryExhausted
+from loraloom.kinds import read_data
+from loraloom.settings import resolve_base
+from loraloom.train import fit, machine
+from loraloom.train.events import Planned, Warned
+from loraloom.train.memory import Estimate, Measure, Outline, advice, measures
+from loraloom.train.precision import choose_device, choose_dtype
+from loraloom.train.setup import Setup
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measure and what it leads to."""
+
+    measure: Measure
+    estimate: Estimate
+    fits: bool
+    seconds_a_step: float | None
+    """None where the card is not here to be measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Measures in order, each on top of those before it, until enough."""
+
+    card: str
+    available_mib: int
+    steps: tuple[Step, ...]
+
+    @property
+    def chosen(self) -> Step | None:
+        """The first that fits."""
+        return next((step for step in self.steps if step.fits), None)
+
+
+def plan(config: TrainConfig, card: str | None = None) -> Plan:
+    """For this machine, or for a card by name. Raises ConfigInvalid, BaseUnknown."""
+    base = resolve_base(config.base)
+    family = families.detect(base)
+    fit.check(config, family.info)
+    profile = family.profile(base)
+    device = "cuda" if card else choose_device()
+    # Cards that are named compute in bfloat16.
+    dtype = choose_dtype("bfloat16" if card else config.precision, device)
+    available = _memory_of(card) if card else machine.total_mib(device)
+    speed = None if card else machine.flops_per_s(device, dtype)
+    outline = Outline(config, base, family, profile, device=device, dtype=dtype)
+    steps: list[Step] = []
+    for measure in measures(config, profile):
+        found = outline.estimate(measure.config)
+        seconds = None if speed is None else found.seconds_a_step(speed)
+        steps.append(Step(measure, found, found.peak_mib <= available, seconds))
+        if steps[-1].fits:
+            break
+    return Plan(card or machine.title(device), available, tuple(steps))
+
+
+def announce(setup: Setup) -> Iterator[Planned | Warned]:
+    """What the run will take on this machine; a warning with what to do where it will not fit."""
+    device, config = setup.device, setup.config
+    outline = Outline(
+        config, setup.base, setup.family, setup.profile, device=device, dtype=setup.dtype
+    )
+    found = outline.estimate(config)
+    total = machine.total_mib(device)
+    seconds = found.seconds_a_step(machine.flops_per_s(device, setup.dtype))
+    yield Planned(found.peak_mib, total, round(seconds * config.schedule.steps / 60, 1))
+    if found.peak_mib > total:
+        yield Warned(
+            f"This needs about {found.peak_mib / 1024:.1f} GiB of memory, and there are "
+            f"{total / 1024:.1f} GiB. {advice(config, setup.profile)}"
+        )
+
+
+@contextmanager
+def telling_exhaustion(setup: Setup, step: int) -> Iterator[None]:
+    """Raise MemoryExhausted, with what to do, in place of torch's error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not machine.is_exhausted(error):
+            raise
+        total = machine.total_mib(setup.device) / 1024
+        raise MemoryExhausted(
+            f"The memory was used up in step {step}: {machine.title(setup.device)} has "
+            f"{total:.1f} GiB. {advice(setup.config, setup.profile)}"
+        ) from error
+
+
+def cards() -> dict[str, int]:
+    """Name -> memory in GiB of the cards that are known."""
+    return {name: int(gib) for name, gib in read_data("cards").items()}
+
+
+def _memory_of(card: str) -> int:
+    known = cards()
+    if card not in known:
+        raise ConfigInvalid(
+            f"No card {card!r} is known. There are: {', '.join(known)}. Without --card the plan is "
+            "for this machine."
+        )
+    return known[card] * 1024

@@ -1,0 +1,187 @@
+"""Each fault on a run of a tiny model that really has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tests import tiny
+
+from loraloom import train
+from loraloom.config import ScheduleConfig, TrainConfig
+from loraloom.errors import LossNotFinite, MemoryExhausted
+from loraloom.train import diagnosis, loop
+from loraloom.train.events import Diagnosed, Event, Finished, Planned, Saved, Validated, Warned
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def _run(base: Path, pictures: Path, out: Path, **overrides: Any) -> list[Event]:
+    return list(train.run(tiny.config(base, pictures, **overrides), out))
+
+
+def _faults(events: list[Event]) -> dict[str, Diagnosed]:
+    return {event.fault: event for event in events if isinstance(event, Diagnosed)}
+
+
+STEPS: dict[str, Any] = {
+    "schedule": {"steps": 16, "warmup_steps": 0, "name": "constant"},
+    "validation": {"every_steps": 2, "timesteps": [0.2, 0.5, 0.8]},
+    "adapter": {"rank": 8, "alpha": 8.0, "targets": "full"},
+}
+
+
+def test_a_rate_too_low(base: Path, pictures: Path, tmp_path: Path) -> None:
+    events = _run(base, pictures, tmp_path, **STEPS, optimiser={"learning_rate": 1e-8})
+    found = _faults(events)
+    assert found.keys() == {"loss_flat"} and found["loss_flat"].step == 8
+    assert "Raise optimiser.learning_rate" in found["loss_flat"].message
+
+
+def test_a_rate_too_high(base: Path, pictures: Path, tmp_path: Path) -> None:
+    events = _run(base, pictures, tmp_path, **STEPS, optimiser={"learning_rate": 0.05})
+    found = _faults(events)
+    assert "a third of optimiser.learning_rate" in found["loss_rising"].message
+
+
+def test_a_run_cut_short(base: Path, pictures: Path, tmp_path: Path) -> None:
+    events = _run(base, pictures, tmp_path, **STEPS, optimiser={"learning_rate": 1e-3})
+    found = _faults(events)
+    assert found.keys() == {"unfinished"}
+    assert "more schedule.steps" in found["unfinished"].message
+
+
+def test_pictures_learnt_by_heart(base: Path, tmp_path: Path) -> None:
+    """Pictures of noise: what is learnt of some is wrong for the others."""
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    for number in range(5):
+        generator = torch.Generator().manual_seed(number)
+        pixels = torch.randint(0, 256, (40, 40, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"zk person, number {number}")
+    events = _run(
+        base, folder, tmp_path / "out",
+        schedule={"steps": 60, "warmup_steps": 0, "name": "constant"},
+        validation={"every_steps": 10, "timesteps": [0.2, 0.5, 0.8]},
+        adapter={"rank": 32, "alpha": 32.0, "targets": "full"},
+        optimiser={"learning_rate": 2e-2},
+    )  # fmt: skip
+    found = _faults(events)
+    assert "overfitting" in found and "fewer schedule.steps" in found["overfitting"].message
+
+
+def test_pictures_of_one_light(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "orange"
+    tiny.save_pictures(folder)
+    for number in range(6):
+        Image.new("RGB", (40, 40), (240, 130, 20 + number)).save(folder / f"{number}.png")
+    prompts = [f"zk person, shade {number}" for number in range(4)]
+    events = _run(
+        base, folder, tmp_path / "out", schedule={"steps": 2},
+        samples={"prompts": prompts, "steps": 2, "every_steps": 1},
+    )  # fmt: skip
+    drawn = sorted((tmp_path / "out/samples").glob("step-000001-*.png"))
+    assert len(drawn) == 4
+    for found in _faults(events).values():
+        assert found.fault != "colour_cast" or "white balance" in found.message
+    tints = [diagnosis._tint(path) for path in sorted(folder.glob("*.png"))]
+    (fault, message) = next(iter(diagnosis.of_colours(tints)))
+    assert fault == "colour_cast" and "orange" in message
+
+
+def test_a_loss_that_is_no_number(base: Path, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(LossNotFinite, match=r"lower optimiser.learning_rate"):
+        _run(
+            base, pictures, tmp_path, schedule={"steps": 40, "warmup_steps": 0},
+            optimiser={"learning_rate": 1.0, "max_grad_norm": 1e30},
+            adapter={"rank": 2, "alpha": 1024.0, "targets": "full"}, validation={"every_steps": 0},
+        )  # fmt: skip
+
+
+def test_memory_that_is_used_up(
+    base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = loop._batch_loss
+
+    def greedy(*args: Any) -> torch.Tensor:
+        torch.empty(2**50)
+        return plain(*args)
+
+    monkeypatch.setattr(loop, "_batch_loss", greedy)
+    with pytest.raises(MemoryExhausted, match=r"used up in step 1: .*Try in this order: gradient"):
+        _run(base, pictures, tmp_path)
+
+
+def test_a_sound_run_has_no_fault_and_its_memory_is_noted(
+    base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    events = _run(
+        base, pictures, tmp_path, **{**STEPS, "schedule": {"steps": 30, "warmup_steps": 2}},
+        optimiser={"learning_rate": 1e-2}, data={"held_out_fraction": 0.0},
+    )  # fmt: skip
+    assert _faults(events).keys() <= {"unfinished"}
+    planned = next(e for e in events if isinstance(e, Planned))
+    assert events.index(planned) == 0 and planned.peak_mib < planned.available_mib
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.peak_mib > 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["planned"]["peak_mib"] == planned.peak_mib
+    assert record["finished"]["peak_mib"] == finished.peak_mib
+
+
+def test_a_fault_is_told_once_over_a_resume(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(
+        base, pictures, **STEPS, optimiser={"learning_rate": 1e-8}, checkpoint={"every_steps": 5}
+    )
+    events, told = train.run(config, tmp_path), list[Event]()
+    for event in events:
+        told.append(event)
+        if isinstance(event, Saved) and event.step == 10:
+            break
+    events.close()  # type: ignore[attr-defined]
+    told += train.run(config, tmp_path, resume=True)
+    assert [e.fault for e in told if isinstance(e, Diagnosed)] == ["loss_flat"]
+
+
+def test_too_little_memory_is_told_before_the_start(
+    base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop.machine, "total_mib", lambda _: 10)
+    events = train.run(tiny.config(base, pictures), tmp_path)
+    first, second = next(events), next(events)
+    assert isinstance(first, Planned) and isinstance(second, Warned)
+    assert "there are 0.0 GiB. Try in this order: gradient checkpointing (--set" in second.message
+
+
+@pytest.mark.parametrize(
+    ("losses", "fault"),
+    [
+        ([1.0, 0.9, 0.8, 0.75, 0.72, 0.71, 0.705, 0.7], None),
+        ([1.0, 0.999, 1.001, 1.0, 0.998], "loss_flat"),
+        ([1.0, 0.8, 0.9, 0.95], "loss_rising"),
+        ([1.0, 0.8, 0.9, 0.78, 0.88, 0.77], "loss_unsteady"),
+        ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], "unfinished"),
+    ],
+)
+def test_courses_of_the_loss(losses: list[float], fault: str | None) -> None:
+    config = TrainConfig.model_construct(schedule=ScheduleConfig(steps=len(losses)))
+    watch = diagnosis.Watch(config)
+    told = [
+        found.fault
+        for step, loss in enumerate(losses, 1)
+        for found in watch.see(Validated(step, loss, None, None))
+    ]
+    assert told == ([fault] if fault else [])
