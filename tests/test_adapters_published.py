@@ -21,6 +21,7 @@ from diffusers import (
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
+    WanTransformer3DModel,
     ZImageTransformer2DModel,
 )
 from safetensors.torch import load_file
@@ -209,6 +210,31 @@ def test_z_image_in_each_readers_names(layout: Layout, prefix: str) -> None:
     modulated = [block for block in blocks if not block.startswith("context")]
     wanted |= {f"{prefix}.{block}.adaLN_modulation.0" for block in modulated}
     assert _names(state, "z_image", layout) == wanted
+
+
+@pytest.fixture(scope="module")
+def wan() -> AdapterState:
+    with torch.device("meta"):
+        model: Any = WanTransformer3DModel()
+    return {"transformer": _adapter(model, families.get("wan").info.targets["blocks"])}
+
+
+def test_wan_in_its_authors_names_and_diffusers(wan: AdapterState) -> None:
+    """Wan-Video/Wan2.1, wan/modules/model.py, whose names ComfyUI keeps."""
+    inner = {f"{kind}_attn.{x}" for kind in ("self", "cross") for x in "qkvo"} | {"ffn.0", "ffn.2"}
+    wanted = {f"diffusion_model.blocks.{i}.{end}" for i in range(40) for end in inner}
+    assert _names(wan, "wan", "comfyui") == wanted
+    ends = [f"attn{n}.to_{x}" for n in (1, 2) for x in ("q", "k", "v", "out.0")]
+    ends += ["ffn.net.0.proj", "ffn.net.2"]
+    wanted = {f"transformer.blocks.{i}.{end}" for i in range(40) for end in ends}
+    assert _names(wan, "wan", "diffusers") == wanted
+
+
+def test_a_wan_file_without_a_word_on_its_base_is_known_by_its_names(wan: AdapterState) -> None:
+    found = naming.family_of(wan, {})
+    assert found is not None and found.comfyui == families.get("wan").info.comfyui
+    lora = next(iter(wan["transformer"].values()))
+    assert naming.family_of({"transformer": {"transformer_blocks.0.attn.to_q": lora}}, {}) is None
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "comfyui"])

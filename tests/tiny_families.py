@@ -14,6 +14,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    AutoencoderKLWan,
     ChromaPipeline,
     ChromaTransformer2DModel,
     DDIMScheduler,
@@ -29,6 +30,9 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -48,6 +52,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 NATIVE_PX = 32
@@ -258,6 +264,52 @@ def qwen_image() -> Any:
     )  # fmt: skip
 
 
+def wan() -> Any:
+    return WanPipeline(
+        transformer=wan_transformer(),
+        vae=wan_vae(),
+        text_encoder=_umt5(40),
+        tokenizer=_t5_tokenizer(),
+        scheduler=_unipc(),
+    )
+
+
+def wan_transformer(channels: int = 4) -> WanTransformer3DModel:
+    return WanTransformer3DModel(
+        in_channels=channels, out_channels=channels, num_layers=2, num_attention_heads=2,
+        attention_head_dim=12, text_dim=40, freq_dim=16, ffn_dim=32,
+    )  # fmt: skip
+
+
+def wan_vae(**facts: Any) -> AutoencoderKLWan:
+    return AutoencoderKLWan(
+        **{
+            "base_dim": 4,
+            "z_dim": 4,
+            "dim_mult": [1, 1, 1, 1],
+            "num_res_blocks": 1,
+            "latents_mean": [-0.7571, -0.7089, -0.9113, 0.1075],
+            "latents_std": [2.8184, 1.4541, 2.3275, 2.6558],
+            **facts,
+        }
+    )
+
+
+def _unipc() -> UniPCMultistepScheduler:
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+
+
+def _umt5(width: int) -> UMT5EncoderModel:
+    return UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=200, d_model=width, d_kv=8, d_ff=16, num_layers=2, num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )  # fmt: skip
+
+
 def _unet(**facts: Any) -> UNet2DConditionModel:
     """With two ResNets a resolution, as published: checkpoint files count the blocks through."""
     return UNet2DConditionModel(
@@ -410,4 +462,5 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "z_image": z_image,
     "kolors": kolors,
     "qwen_image": qwen_image,
+    "wan": wan,
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from loraloom.adapters import keys, peft_config
 from loraloom.adapters.keys import FoundLayout, ModuleNames
-from loraloom.adapters.naming import check_comfyui, kohya_names
+from loraloom.adapters.naming import comfyui_names, kohya_names
 from loraloom.adapters.state import AdapterState, each, with_unit_scale
 from loraloom.errors import AdapterUnreadable
 from loraloom.families.info import Layout
@@ -67,8 +67,7 @@ def _named(state: AdapterState, layout: Layout, metadata: Mapping[str, str]) -> 
     if layout == "kohya":
         return keys.to_kohya(state, kohya_names(state, metadata))
     if layout == "comfyui":
-        check_comfyui(state, metadata)
-        return keys.to_comfyui(state)
+        return keys.to_comfyui(state, comfyui_names(state, metadata))
     return keys.to_diffusers(state)
 
 

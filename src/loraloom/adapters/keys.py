@@ -7,8 +7,8 @@ diffusers: `unet.<path>.lora_A.weight`, `.lora_B.weight`; alpha is kept in the f
 `lora_adapter_metadata` (diffusers/loaders/lora_base.py). `transformer.…` in the same way, but with
 alpha = rank and the scale taken into lora_B: ComfyUI reads these too, and not that metadata, while
 diffusers refuses `.alpha` for most transformers.
-comfyui: `diffusion_model.<path>.lora_A.weight`, `.lora_B.weight`, `.alpha`, for transformers whose
-modules ComfyUI (comfy/lora.py) names as diffusers does.
+comfyui: `diffusion_model.<path>.lora_A.weight`, `.lora_B.weight`, `.alpha`, for transformers. Most
+modules ComfyUI (comfy/lora.py) names as diffusers does; a family tells the others.
 PEFT: `base_model.model.<path>.lora_A.weight`, alpha in adapter_config.json beside the file.
 """
 
@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from loraloom.adapters.naming import comfyui_endings, with_ending
 from loraloom.adapters.sgm import from_sgm, to_sgm
 from loraloom.adapters.state import AdapterState, LoraWeights, canonical, each
 from loraloom.errors import AdapterUnreadable
@@ -90,13 +91,17 @@ def to_diffusers(state: AdapterState) -> dict[str, Tensor]:
     return tensors
 
 
-def to_comfyui(state: AdapterState) -> dict[str, Tensor]:
-    """A transformer's tensors under ComfyUI's names, alpha as a 0-dim tensor per module."""
+def to_comfyui(state: AdapterState, endings: Mapping[str, str]) -> dict[str, Tensor]:
+    """A transformer's tensors under ComfyUI's names, alpha as a 0-dim tensor per module.
+
+    `endings`: of diffusers' module paths -> ComfyUI's, where they differ.
+    """
     tensors: dict[str, Tensor] = {}
     for _, path, lora in each({"transformer": state["transformer"]}):
-        tensors[f"{_COMFYUI}{path}.lora_A.weight"] = lora.down
-        tensors[f"{_COMFYUI}{path}.lora_B.weight"] = lora.up
-        tensors[f"{_COMFYUI}{path}.alpha"] = torch.tensor(lora.alpha)
+        name = f"{_COMFYUI}{with_ending(path, endings)}"
+        tensors[f"{name}.lora_A.weight"] = lora.down
+        tensors[f"{name}.lora_B.weight"] = lora.up
+        tensors[f"{name}.alpha"] = torch.tensor(lora.alpha)
     return tensors
 
 
@@ -201,7 +206,9 @@ def _component(stem: str) -> tuple[str, str]:
     head, _, rest = stem.partition(".")
     if stem.startswith(_COMPONENTS):
         return head, rest
-    bare = canonical(stem.removeprefix(_COMFYUI))
+    if stem.startswith(_COMFYUI):
+        stem = with_ending(stem.removeprefix(_COMFYUI), comfyui_endings())
+    bare = canonical(stem)
     if bare.startswith("encoder.layers."):
         return "text_encoder", bare
     sgm = from_sgm(bare.replace(".", "_"))

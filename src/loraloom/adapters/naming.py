@@ -1,6 +1,7 @@
 """Which family an adapter belongs to, and with it how kohya's layout names its modules."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from loraloom import families
 from loraloom.adapters.state import AdapterState
@@ -9,7 +10,8 @@ from loraloom.families.info import FamilyInfo, KohyaNames, Layout
 
 
 def family_of(state: AdapterState, metadata: Mapping[str, str]) -> FamilyInfo | None:
-    """The family that the file names, or whose text is as wide as its cross attention takes."""
+    """The family that the file names, or whose text is as wide as its cross attention takes, or
+    whose modules are named so."""
     infos = families.all_infos()
     architecture = metadata.get("modelspec.architecture")
     version = metadata.get("ss_base_model_version")
@@ -17,7 +19,10 @@ def family_of(state: AdapterState, metadata: Mapping[str, str]) -> FamilyInfo | 
         if architecture in info.architectures or version == info.base_version:
             return info
     width = _context_width(state)
-    return next((info for info in infos if width and info.context_width == width), None)
+    return next(
+        (info for info in infos if (width and info.context_width == width) or _fits(state, info)),
+        None,
+    )
 
 
 def kohya_names(state: AdapterState, metadata: Mapping[str, str]) -> KohyaNames:
@@ -40,8 +45,11 @@ def kohya_names(state: AdapterState, metadata: Mapping[str, str]) -> KohyaNames:
     )
 
 
-def check_comfyui(state: AdapterState, metadata: Mapping[str, str]) -> None:
-    """Raise AdapterKeysUnknown where ComfyUI reads another layout for such an adapter."""
+def comfyui_names(state: AdapterState, metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """Endings of the adapter's module paths -> how ComfyUI names them, where they differ.
+
+    Raises AdapterKeysUnknown where ComfyUI reads another layout for such an adapter.
+    """
     found = family_of(state, metadata)
     layouts: tuple[Layout, ...] = found.layouts if found else ("comfyui",)
     if "comfyui" not in layouts or "unet" in state:
@@ -50,6 +58,21 @@ def check_comfyui(state: AdapterState, metadata: Mapping[str, str]) -> None:
             f"For an adapter of {_whose(found, state)} ComfyUI reads the layout {better}: convert "
             "it to that."
         )
+    return found.comfyui if found else {}
+
+
+@cache
+def comfyui_endings() -> Mapping[str, str]:
+    """ComfyUI's names of module paths' endings -> diffusers', of all families."""
+    return {own: path for info in families.all_infos() for path, own in info.comfyui.items()}
+
+
+def with_ending(path: str, endings: Mapping[str, str]) -> str:
+    """The module path with its end replaced, where `endings` names it."""
+    for old, new in endings.items():
+        if path == old or path.endswith(f".{old}"):
+            return path[: -len(old)] + new
+    return path
 
 
 def _context_width(state: AdapterState) -> int | None:
@@ -57,6 +80,11 @@ def _context_width(state: AdapterState) -> int | None:
         if path.endswith((".attn2.to_k", ".attn2.to_v")):
             return int(lora.down.shape[1])
     return None
+
+
+def _fits(state: AdapterState, info: FamilyInfo) -> bool:
+    paths = state.get("transformer", {})
+    return bool(paths) and all(with_ending(path, info.comfyui) != path for path in paths)
 
 
 def _whose(found: FamilyInfo | None, state: AdapterState) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loraloom.families.parts import Part, PartName
+from loraloom.kinds import read_data
 
 PromptStyle = Literal["tags", "hybrid", "sentences"]
 Layout = Literal["kohya", "diffusers", "comfyui"]
@@ -21,6 +22,36 @@ class KohyaNames:
     """Folder of a part -> what its names begin with."""
     sgm: bool = False
     """Whether the denoiser's blocks go by Stability AI's own code ("input_blocks_4_1")."""
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """How many frames a video base takes: `step` × k + 1 from `least` to `most`."""
+
+    least: int
+    most: int
+    step: int
+    fps: int
+    """Frames a second that the base was trained at."""
+    group: int = 1
+    """Latent frames that make one token; the first is shown again until they come out even."""
+
+    def largest(self, available: int) -> int:
+        """The largest count of the form `step` × k + 1 up to `available`; 0 for none."""
+        return (available - 1) // self.step * self.step + 1 if available > 0 else 0
+
+    def fit(self, available: int) -> int:
+        """The same, up to `most`; 0 where it is less than `least`."""
+        count = self.largest(min(available, self.most))
+        return count if count >= self.least else 0
+
+
+def frame_rule(name: str) -> FrameRule:
+    """Of a base in data/video.toml."""
+    numbers = read_data("video")[name]
+    return FrameRule(
+        numbers["least_frames"], numbers["most_frames"], numbers["frame_step"], numbers["fps"]
+    )
 
 
 @dataclass(frozen=True)
@@ -53,6 +84,8 @@ class FamilyInfo:
     data: Mapping[str, Any] = field(repr=False)
     """data/<id>.toml: recipe defaults, `common` and one table per kind, and `variants`."""
 
+    frames: FrameRule | None = None
+    """Of a base of video, for which a picture is a clip of one frame."""
     kohya: KohyaNames | None = None
     checkpoint: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Tensors, with their shapes, that tell its single checkpoint files; {}: none are read. Their
@@ -77,6 +110,8 @@ class FamilyInfo:
     of one width the one that most files are of has it."""
     packed: bool = False
     """Whether the tokens are made outside of the denoiser, which then takes patch² x channels."""
+    comfyui: Mapping[str, str] = field(default_factory=dict)
+    """Endings of module paths -> how ComfyUI names them, where it does not as diffusers does."""
 
     @property
     def folders(self) -> dict[PartName, str]:
@@ -122,3 +157,4 @@ class BaseProfile:
     prompt_style: PromptStyle | None = None
     licence: str = ""
     architecture: str = ""
+    frames: FrameRule | None = None

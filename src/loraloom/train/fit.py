@@ -18,6 +18,7 @@ def check(config: TrainConfig, info: FamilyInfo) -> None:
     problems = [
         *(f"{name} has no effect {why}; leave it out." for name, why in _idle(config, info)),
         *(f"The setting objective.{name} is missing." for name in _missing(config, info)),
+        *_counts(config, info),
     ]
     if problems:
         raise ConfigInvalid("\n".join(problems))
@@ -43,9 +44,30 @@ def _idle(config: TrainConfig, info: FamilyInfo) -> Iterator[tuple[str, str]]:
             yield f"objective.{name} = {value!r}", why
     if config.clip_skip and not info.clip_skip:
         yield f"clip_skip = {config.clip_skip}", f"{on}, whose text encoders are taken whole"
+    if not info.frames:
+        for name, count in _frames(config):
+            yield f"{name} = {count}", f"{on}, which draws pictures"
     if config.text_encoder.ratio and not info.trained_encoders:
         ratio = f"text_encoder.ratio = {config.text_encoder.ratio}"
         yield ratio, f"{on}, whose text encoder is too large to be trained beside it"
+
+
+def _counts(config: TrainConfig, info: FamilyInfo) -> Iterator[str]:
+    """Counts of frames that the base of video cannot take."""
+    rule = info.frames
+    for name, count in _frames(config):
+        if rule and rule.largest(count) != count:
+            low, high = rule.largest(count), rule.largest(count) + rule.step
+            yield (
+                f"{name} = {count} is not possible on {info.title}, which takes {rule.step} k + 1 "
+                f"frames: {low} or {high}, for example."
+            )
+
+
+def _frames(config: TrainConfig) -> list[tuple[str, int]]:
+    """(setting, frames) as far as they are given."""
+    given = {"data.frames": config.data.frames, "samples.frames": config.samples.frames}
+    return [(name, count) for name, count in given.items() if count is not None]
 
 
 def _missing(config: TrainConfig, info: FamilyInfo) -> list[str]:

@@ -135,6 +135,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             yield sample(
                 config.samples, setup.family, setup.base, setup.profile, live.parts,
                 out / "samples", step, clip_skip=config.clip_skip, text_dtype=setup.text_dtype,
+                frames=config.data.frames or 1,
             )  # fmt: skip
         if step % config.checkpoint.every_steps == 0 or last or stop.asked:
             seconds = seconds_before + time.monotonic() - begun
@@ -175,7 +176,7 @@ def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage | Warn
     if all(key in tensors for key in (*latents, *captions)):
         return
     vae = family.load(setup.base, only=["vae"], device=setup.device).vae
-    yield from cache.fill_latents(tensors, family, vae, latents)
+    yield from cache.fill_latents(tensors, family, vae, latents, setup.profile.frames)
     del vae
     texts: tuple[PartName, ...] = text_parts(family.info.parts) if captions else ()
     parts = family.load(setup.base, only=texts, dtype=setup.text_dtype, device=setup.device)

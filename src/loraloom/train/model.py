@@ -63,7 +63,8 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     parts = setup.family.load(
         setup.base, only=("denoiser", "scheduler"), dtype=setup.dtype, device=setup.device
     )
-    parts.denoiser.to(memory_format=torch.channels_last)
+    if not info.frames:  # the layout is for pictures only
+        parts.denoiser.to(memory_format=torch.channels_last)
     generator = stream(config.seed, "adapter")
     chosen = config.adapter.targets
     targets = info.targets[chosen] if isinstance(chosen, str) else _present(chosen, parts.denoiser)

@@ -138,9 +138,11 @@ Objective = Diffusion | Flow
 
 def objective_of(scheduler: Any, config: ObjectiveConfig, device: str = "cpu") -> Objective:
     """The objective that a base was saved with. Raises BaseUnknown where it cannot be trained."""
-    if hasattr(scheduler, "alphas_cumprod"):
+    # Solvers for both kinds, such as UniPC, tell which by what the base predicts.
+    flows = scheduler.config.get("prediction_type") == "flow_prediction"
+    if hasattr(scheduler, "alphas_cumprod") and not flows:
         return _diffusion(scheduler, config, device)
-    if "FlowMatch" not in type(scheduler).__name__:
+    if not flows and "FlowMatch" not in type(scheduler).__name__:
         raise BaseUnknown(
             f"The base's scheduler is a {type(scheduler).__name__}; only discrete diffusion and "
             "flow matching can be trained."

@@ -50,7 +50,7 @@ def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> Tra
             f"data.folder = {folder!r} is not possible: the name of a folder is expected, as text "
             "in quotes."
         )
-    images = reference.count(folder)
+    images = reference.count(folder, clips=family.info.frames is not None)
     pinned = reference.pin(folder)
     if pinned:
         overrides = merge(pinned, overrides, {"data": pinned["data"]})

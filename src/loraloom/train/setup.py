@@ -18,7 +18,7 @@ from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import PartName, text_parts
 from loraloom.settings import resolve_base
-from loraloom.train import batches, fit
+from loraloom.train import batches, clips, fit
 from loraloom.train.batches import Example, caption_variants
 from loraloom.train.cache import latent_key, text_key
 from loraloom.train.events import Warned
@@ -98,7 +98,9 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
     family = families.detect(base)
     fit.check(config, family.info)
     profile = family.profile(base)
-    dataset, changed = with_trigger(reference.read(config.data.folder), config.trigger)
+    pictures = reference.read(config.data.folder, clips=profile.frames is not None)
+    dataset, changed = with_trigger(pictures, config.trigger)
+    clips.refuse_prior(dataset.items, config.prior)
     everything = batches.examples_of(dataset.items, config.data, profile)
     examples, held_out = batches.split(everything, config.data.held_out_fraction, config.seed)
     if not examples:
@@ -123,6 +125,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         warnings=(
             *map(Warned, dataset.notes),
             *_warnings(config, everything, changed),
+            *map(Warned, clips.warnings(dataset.items, config.data, profile)),
         ),
     )
 
@@ -149,11 +152,13 @@ def _digest(examples: tuple[Example, ...]) -> str:
 def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) -> Iterator[Warned]:
     if changed:
         yield Warned(f"No caption had the trigger {config.trigger!r}; it was put first in each.")
-    kind, count = kinds.info(config.kind), len(examples)
-    if not kind.minimum <= count <= kind.maximum:
+    moving, count = any(example.fps for example in examples), len(examples)
+    sizes = kinds.clips() if moving else kinds.info(config.kind)
+    if not sizes.minimum <= count <= sizes.maximum:
+        what, of = ("clips", "a set of clips") if moving else ("pictures", f"kind = {config.kind}")
         yield Warned(
-            f"{count} pictures are {'few' if count < kind.minimum else 'many'} for kind = "
-            f"{config.kind}: {kind.recommended_from} to {kind.recommended_to} are recommended."
+            f"{count} {what} are {'few' if count < sizes.minimum else 'many'} for {of}: "
+            f"{sizes.recommended_from} to {sizes.recommended_to} are recommended."
         )
     small = sum(example.crop.enlarges for example in examples)
     if small:

@@ -1,0 +1,137 @@
+"""Wan 2.1 of 1.3 and 14 thousand million weights, and Wan 2.2 of 5; the text-to-video models.
+
+Wan-Video/Wan2.1, arXiv:2503.20314; diffusers' WanPipeline is the reference. The 5B has a VAE of
+factor 16 with 48 channels, and its pipeline tells the denoiser one and the same time for each
+token: that is the time of the whole clip, as it is given here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loraloom.families import t5
+from loraloom.families.base import Condition, Family
+from loraloom.families.info import FamilyInfo, frame_rule
+from loraloom.families.parts import SCHEDULER, Part, Parts, import_class, read_config
+from loraloom.kinds import read_data
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_TOKENS = 512
+_WIDE_VAE = 48
+"""Latent channels of the VAE of the 5B."""
+_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+_BLOCKS = (*_ATTENTION, "ffn.net.0.proj", "ffn.net.2")
+_TIME = ("condition_embedder.time_proj",)
+"""From which all blocks are modulated."""
+_OWN_NAMES = {
+    f"{theirs}.{end}": f"{own}.{letter}"
+    for theirs, own in (("attn1", "self_attn"), ("attn2", "cross_attn"))
+    for end, letter in zip(_ATTENTION, "qkvo", strict=True)
+}
+
+DENOISER = Part("transformer", ("diffusers.WanTransformer3DModel",))
+INFO = FamilyInfo(
+    id="wan",
+    title="Wan 2.1",
+    licence="Apache-2.0",
+    pipeline="WanPipeline",
+    parts={
+        "denoiser": DENOISER,
+        "text_encoder": Part("text_encoder", ("transformers.UMT5EncoderModel",)),
+        "tokenizer": Part("tokenizer", t5.TOKENIZERS),
+        "vae": Part("vae", ("diffusers.AutoencoderKLWan",), always_float32=True),
+        "scheduler": SCHEDULER,
+    },
+    objective="flow",
+    prompt_style="sentences",
+    token_limit=_TOKENS - 1,
+    negative_prompt=True,
+    native_px=632,
+    size_multiple_px=16,
+    max_aspect=2.0,
+    patch=2,
+    frames=frame_rule("wan"),
+    targets={
+        "attention": _ATTENTION,
+        "blocks": _BLOCKS,
+        "full": (*_BLOCKS, *_TIME),
+    },
+    large_texts=True,
+    layouts=("comfyui", "diffusers"),
+    comfyui={
+        **_OWN_NAMES,
+        "ffn.net.0.proj": "ffn.0",
+        "ffn.net.2": "ffn.2",
+        "condition_embedder.time_proj": "time_projection.1",
+    },
+    base_version="wan",
+    architecture="wan/lora",
+    data=read_data("wan"),
+)
+
+
+class Wan(Family):
+    """See the module."""
+
+    info = INFO
+
+    def matches(self, base: Path, index: Mapping[str, object]) -> bool:
+        """Whether it has one denoiser; those with two are another family."""
+        second = index.get("transformer_2")
+        return super().matches(base, index) and second in (None, [None, None])
+
+    def variant(self, base: Path) -> str:
+        """The 5B is told by its VAE."""
+        return "5b" if read_config(base, "vae").get("z_dim") == _WIDE_VAE else ""
+
+    def encode_text(
+        self, parts: Parts, captions: Sequence[str], *, clip_skip: int = 0
+    ) -> list[Condition]:
+        """`context` (L, 4096) from UMT5 of the caption, cleaned as the pipeline cleans it."""
+        clean = import_class("diffusers.pipelines.wan.pipeline_wan.prompt_clean")
+        conditions = []
+        for caption in captions:
+            given = t5.tokens(parts.tokenizer, [clean(caption)], _TOKENS)
+            given = given.to(parts.text_encoder.device)
+            states = parts.text_encoder(given.input_ids, given.attention_mask).last_hidden_state
+            length = int(given.attention_mask.sum())
+            conditions.append(Condition({"context": states[0, :length]}))
+        return conditions
+
+    def collate(self, conditions: Sequence[Condition]) -> dict[str, Tensor]:
+        """`context` (B, 512, 4096), zero beyond the text, without a mask."""
+        import torch
+        from torch.nn.functional import pad
+
+        contexts = [condition.tensors["context"] for condition in conditions]
+        return {"context": torch.stack([pad(c, (0, 0, 0, _TOKENS - len(c))) for c in contexts])}
+
+    def pipeline_options(self, parts: Parts) -> dict[str, Any]:
+        """As model_index.json has them."""
+        names = ("boundary_ratio", "expand_timesteps")
+        return {name: parts.options[name] for name in names if parts.options.get(name) is not None}
+
+    def predict(
+        self,
+        denoiser: Any,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor],
+        *,
+        timesteps: int = 1000,
+    ) -> Tensor:
+        """noise - x0; the denoiser counts t in thousandths."""
+        output: Tensor = denoiser(
+            hidden_states=x_t,
+            timestep=t * timesteps,
+            encoder_hidden_states=condition["context"],
+            return_dict=False,
+        )[0]
+        return output
+
+
+FAMILY = Wan()
