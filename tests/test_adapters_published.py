@@ -17,6 +17,7 @@ import pytest
 import torch
 from diffusers import (
     ChromaTransformer2DModel,
+    CogVideoXTransformer3DModel,
     FluxTransformer2DModel,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
@@ -210,6 +211,20 @@ def test_z_image_in_each_readers_names(layout: Layout, prefix: str) -> None:
     modulated = [block for block in blocks if not block.startswith("context")]
     wanted |= {f"{prefix}.{block}.adaLN_modulation.0" for block in modulated}
     assert _names(state, "z_image", layout) == wanted
+
+
+@BOTH
+def test_cogvideox_in_each_readers_names(layout: Layout, prefix: str) -> None:
+    """The 5B: 42 blocks, 48 heads."""
+    info = families.get("cogvideox").info
+    with torch.device("meta"):
+        model: Any = CogVideoXTransformer3DModel(
+            num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True
+        )
+    state = {"transformer": _adapter(model, info.targets["blocks"])}
+    ends = [f"attn1.to_{x}" for x in ("q", "k", "v", "out.0")] + ["ff.net.0.proj", "ff.net.2"]
+    wanted = {f"{prefix}.transformer_blocks.{i}.{end}" for i in range(42) for end in ends}
+    assert _names(state, "cogvideox", layout) == wanted
 
 
 @pytest.fixture(scope="module")

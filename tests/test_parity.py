@@ -12,12 +12,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FluxPipeline, QwenImagePipeline
+from diffusers import CogVideoXPipeline, DiffusionPipeline, FluxPipeline, QwenImagePipeline
 from PIL import Image
 from tests import tiny, tiny_families
 from torch import Tensor
@@ -178,7 +179,8 @@ def _z_image(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tenso
 class Row:
     """What is known of a family from its paper and its reference code."""
 
-    family: str
+    base: str
+    """Its tiny base; the family is of the same name, unless `of` says it."""
     loss: Callable[[Any, Noisy], Tensor]
     latent_scale: Callable[[Tensor], Tensor]
     """The VAE's mean (1, C, h, w) -> the latent that is trained on."""
@@ -194,6 +196,7 @@ class Row:
     """Whether the VAE takes clips, of which a picture is one frame."""
     frames: int = 0
     """Of the clips that a base of video is trained on here; 0: it draws pictures."""
+    of: str = ""
     piped: str = "adapter*.safetensors"
     """The adapter files that its diffusers pipeline reads."""
 
@@ -205,6 +208,37 @@ def _wan(transformer: Any, x_t: Tensor, sigma: float, given: Noisy) -> Tensor:
     time = torch.tensor([1000 * np.float32(sigma)]).double()
     output: Tensor = transformer(x_t, timestep=time, encoder_hidden_states=context).sample
     return output
+
+
+def cogvideox(*, snr_shift: float) -> Callable[[Any, Noisy], Tensor]:
+    """The loss of its own trainer, on latents (1, f, C, h, w); arXiv:2408.06072, section 2.3, and
+    for the schedule without a last signal arXiv:2305.08891, algorithm 1."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float64) ** 2
+    abar = np.cumprod(1 - betas)
+    roots = np.sqrt(abar / (snr_shift + (1 - snr_shift) * abar))
+    roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+
+    def loss(transformer: Any, given: Noisy) -> Tensor:
+        t = int(given.u * 1000)
+        root, rest = float(roots[t]), math.sqrt(1 - float(roots[t]) ** 2)
+        x_t = root * given.x0 + rest * given.noise
+        _, _, frames, height, width = x_t.shape
+        rotations = None
+        if transformer.config.use_rotary_positional_embeddings:
+            pipe = SimpleNamespace(vae_scale_factor_spatial=8, transformer=transformer)
+            rotations = CogVideoXPipeline._prepare_rotary_positional_embeddings(
+                pipe, 8 * height, 8 * width, frames, "cpu"
+            )
+        output = transformer(
+            x_t.transpose(1, 2),
+            encoder_hidden_states=given.text["context"],
+            timestep=torch.tensor([t]),
+            image_rotary_emb=rotations,
+        ).sample.transpose(1, 2)
+        x0_hat = root * x_t - rest * output
+        return ((x0_hat - given.x0).square() / rest**2).mean()
+
+    return loss
 
 
 _QWEN_MEAN = torch.tensor([-0.7571, -0.7089, -0.9113, 0.1075]).view(4, 1, 1)
@@ -229,10 +263,16 @@ ROWS = [
         lambda z: (z - _QWEN_MEAN) / _QWEN_STD, (("context", 0), ("mask", 1)), clips=True),
     Row("wan", flow(_wan, shift=3.0), lambda z: (z - _QWEN_MEAN[:, None]) / _QWEN_STD[:, None],
         (("context", 0),), {"max_sequence_length": 512}, targets="blocks", frames=5),
+    Row("cogvideox", cogvideox(snr_shift=3.0), lambda z: z * 1.15258426, (("context", 0),),
+        frames=9, piped="adapter.safetensors"),
+    Row("cogvideox_5b", cogvideox(snr_shift=1.0), lambda z: z * 0.7, (("context", 0),),
+        of="cogvideox", frames=9, piped="adapter.safetensors"),
+    Row("cogvideox_15", cogvideox(snr_shift=1.0), lambda z: z * 0.7, (("context", 0),),
+        of="cogvideox", frames=9, piped="adapter.safetensors"),
 ]  # fmt: skip
 
 
-@pytest.fixture(params=ROWS, ids=lambda row: row.family, scope="module")
+@pytest.fixture(params=ROWS, ids=lambda row: row.base, scope="module")
 def row(request: pytest.FixtureRequest) -> Row:
     found: Row = request.param
     return found
@@ -240,13 +280,13 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 @pytest.fixture(scope="module")
 def base(row: Row, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_families.save(row.family, tmp_path_factory.mktemp(row.family))
+    return tiny_families.save(row.base, tmp_path_factory.mktemp(row.base))
 
 
 @pytest.fixture(scope="module")
 def family(row: Row, base: Path) -> Family:
     found = families.detect(base)
-    assert found is families.get(row.family)
+    assert found is families.get(row.of or row.base)
     return found
 
 

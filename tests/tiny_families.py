@@ -13,10 +13,14 @@ import sentencepiece
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLCogVideoX,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -295,6 +299,28 @@ def wan_vae(**facts: Any) -> AutoencoderKLWan:
     )
 
 
+def cogvideox(scale: float = 1.15258426, **facts: Any) -> Any:
+    """The 2B, or with `facts` of its denoiser the others."""
+    return CogVideoXPipeline(
+        transformer=CogVideoXTransformer3DModel(
+            in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2,
+            attention_head_dim=16, time_embed_dim=8, text_embed_dim=40, sample_width=6,
+            sample_height=4, sample_frames=9, **facts,
+        ),
+        vae=AutoencoderKLCogVideoX(
+            latent_channels=4, block_out_channels=(4, 4, 4, 4), layers_per_block=1,
+            norm_num_groups=2, scaling_factor=scale,
+        ),
+        text_encoder=_t5(40),
+        tokenizer=_t5_tokenizer(),
+        scheduler=CogVideoXDDIMScheduler(
+            beta_schedule="scaled_linear", prediction_type="v_prediction", clip_sample=False,
+            rescale_betas_zero_snr=True, timestep_spacing="trailing",
+            snr_shift_scale=1.0 if facts else 3.0,
+        ),
+    )  # fmt: skip
+
+
 def _unipc() -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
@@ -463,4 +489,9 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "kolors": kolors,
     "qwen_image": qwen_image,
     "wan": wan,
+    "cogvideox": cogvideox,
+    "cogvideox_5b": partial(cogvideox, 0.7, use_rotary_positional_embeddings=True),
+    "cogvideox_15": partial(
+        cogvideox, 0.7, use_rotary_positional_embeddings=True, patch_size_t=2, patch_bias=False
+    ),
 }
