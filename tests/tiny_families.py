@@ -14,6 +14,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLCogVideoX,
+    AutoencoderKLHunyuanVideo,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
     ChromaPipeline,
@@ -26,6 +27,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
     KolorsPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
@@ -40,6 +43,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
 from tests import tiny
@@ -48,6 +52,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    LlamaConfig,
+    LlamaModel,
+    LlamaTokenizer,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
@@ -321,6 +328,46 @@ def cogvideox(scale: float = 1.15258426, **facts: Any) -> Any:
     )  # fmt: skip
 
 
+def hunyuan_video() -> Any:
+    tokenizer = _llama_tokenizer()
+    return HunyuanVideoPipeline(
+        transformer=HunyuanVideoTransformer3DModel(
+            in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16,
+            num_layers=1, num_single_layers=1, num_refiner_layers=1, text_embed_dim=16,
+            pooled_projection_dim=16, rope_axes_dim=(4, 6, 6),
+        ),
+        vae=AutoencoderKLHunyuanVideo(
+            latent_channels=4, block_out_channels=(4, 4, 4, 4), layers_per_block=1,
+            norm_num_groups=2,
+        ),
+        text_encoder=LlamaModel(
+            LlamaConfig(
+                vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16,
+                num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1,
+            )
+        ),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModel(_clip(16)),
+        tokenizer_2=tiny.byte_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )  # fmt: skip
+
+
+def _llama_tokenizer() -> LlamaTokenizer:
+    """Of letters and pieces of the template's words: that has little more than 95 tokens, as with
+    the published one."""
+    words = DEFAULT_PROMPT_TEMPLATE["template"].split()
+    letters = " ".join(chr(code) for code in range(33, 127))
+    tokenizer = LlamaTokenizer().train_new_from_iterator([letters, *words * 9], vocab_size=300)
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
+    tokenizer.add_special_tokens(
+        {"pad_token": "<pad>", "additional_special_tokens": [
+            "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+        ]}
+    )  # fmt: skip
+    return tokenizer
+
+
 def _unipc() -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
@@ -489,6 +536,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "kolors": kolors,
     "qwen_image": qwen_image,
     "wan": wan,
+    "hunyuan_video": hunyuan_video,
     "cogvideox": cogvideox,
     "cogvideox_5b": partial(cogvideox, 0.7, use_rotary_positional_embeddings=True),
     "cogvideox_15": partial(
