@@ -79,6 +79,7 @@ def flow(
     predict: Callable[[Any, Tensor, float, Noisy], Tensor],
     mu: tuple[tuple[int, float], tuple[int, float]] | None = None,
     shift: float = 1.0,
+    within: tuple[float, float] = (0.0, 1.0),
 ) -> Callable[[Any, Noisy], Tensor]:
     """The loss of rectified flow: times are logit-normal, their log odds moved by mu, which is on
     the line through two points (tokens, mu), or the logarithm of `shift`. A token is 2 x 2 latent
@@ -88,14 +89,29 @@ def flow(
     def loss(denoiser: Any, given: Noisy) -> Tensor:
         tokens = given.x0[0, 0].numel() / 4
         mu = least + (most - least) / (high - low) * (tokens - low)
-        normal = math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * given.u - 1).double()))
         # Denoisers see a thousand times the time, so that its last digit counts: float32 as ours.
-        sigma = float(np.float32(1 / (1 + math.exp(-(normal + mu)))))
+        sigma = float(np.float32(_drawn_at(given.u, mu, within)))
         x_t = (1 - sigma) * given.x0 + sigma * given.noise
         wanted = given.noise - given.x0
         return (predict(denoiser, x_t, sigma, given) - wanted).square().mean()
 
     return loss
+
+
+def _drawn_at(u: float, mu: float, within: tuple[float, float]) -> float:
+    """The time before which the share u of those within the range is drawn, found by halving."""
+
+    def share(t: float) -> float:
+        if t in (0.0, 1.0):
+            return t
+        return 0.5 * (1 + math.erf((math.log(t / (1 - t)) - mu) / math.sqrt(2)))
+
+    low, high = within
+    wanted = share(low) + u * (share(high) - share(low))
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(middle) < wanted else (low, middle)
+    return (low + high) / 2
 
 
 def _sd(unet: Any, x_t: Tensor, t: int, given: Noisy) -> Tensor:
@@ -197,6 +213,7 @@ class Row:
     frames: int = 0
     """Of the clips that a base of video is trained on here; 0: it draws pictures."""
     of: str = ""
+    expert: str | None = None
     piped: str = "adapter*.safetensors"
     """The adapter files that its diffusers pipeline reads."""
 
@@ -275,6 +292,14 @@ ROWS = [
         lambda z: (z - _QWEN_MEAN) / _QWEN_STD, (("context", 0), ("mask", 1)), clips=True),
     Row("wan", flow(_wan, shift=3.0), lambda z: (z - _QWEN_MEAN[:, None]) / _QWEN_STD[:, None],
         (("context", 0),), {"max_sequence_length": 512}, targets="blocks", frames=5),
+    Row("wan_5b", flow(_wan, shift=3.0), lambda z: (z - _QWEN_MEAN[:, None]) / _QWEN_STD[:, None],
+        (("context", 0),), {"max_sequence_length": 512}, targets="blocks", frames=5, of="wan"),
+    Row("wan22", flow(_wan, shift=5.0, within=(0.875, 1.0)),
+        lambda z: (z - _QWEN_MEAN[:, None]) / _QWEN_STD[:, None], (("context", 0),),
+        {"max_sequence_length": 512}, targets="blocks", frames=5, expert="high_noise"),
+    Row("wan22", flow(_wan, shift=5.0, within=(0.0, 0.875)),
+        lambda z: (z - _QWEN_MEAN[:, None]) / _QWEN_STD[:, None], (("context", 0),),
+        {"max_sequence_length": 512}, targets="blocks", frames=5, expert="low_noise"),
     Row("hunyuan_video", flow(_hunyuan_video, shift=7.0), lambda z: z * 0.476986,
         (("context", 0), ("pooled", 1), ("mask", 2)), layouts=1, frames=9),
     Row("cogvideox", cogvideox(snr_shift=3.0), lambda z: z * 1.15258426, (("context", 0),),
@@ -286,7 +311,9 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=ROWS, ids=lambda row: row.base, scope="module")
+@pytest.fixture(
+    params=ROWS, ids=lambda row: f"{row.base} {row.expert or ''}".strip(), scope="module"
+)
 def row(request: pytest.FixtureRequest) -> Row:
     found: Row = request.param
     return found
@@ -319,10 +346,12 @@ def pictures(row: Row, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _config(base: Path, pictures: Path, **overrides: Any) -> TrainConfig:
+def _config(row: Row, base: Path, pictures: Path, **overrides: Any) -> TrainConfig:
     data = {"folder": str(pictures), "mirror": True}
-    if families.detect(base).info.frames:
+    if row.frames:
         data["frames"] = 9
+    if row.expert:
+        overrides["expert"] = row.expert
     return tiny.config(base, pictures, data=data, **overrides)
 
 
@@ -372,7 +401,7 @@ def test_latents_are_scaled_and_come_back(row: Row, base: Path, family: Family) 
 def test_loss_and_gradients_are_the_formula(
     row: Row, base: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    setup, tensors = _prepared(_config(base, pictures), tmp_path)
+    setup, tensors = _prepared(_config(row, base, pictures), tmp_path)
     live = model.load(setup, tensors)
     for name, weight in live.trained.items():
         if "lora_B" in name:  # zero at the start, which would leave lora_A without gradient
@@ -432,7 +461,7 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
     row: Row, base: Path, family: Family, pictures: Path, tmp_path: Path
 ) -> None:
     config = _config(
-        base, pictures, schedule={"steps": 20}, checkpoint={"every_steps": 7},
+        row, base, pictures, schedule={"steps": 20}, checkpoint={"every_steps": 7},
         adapter={"rank": 4, "alpha": 6.0, "targets": row.targets},
         optimiser={"learning_rate": 0.03},
         validation={"every_steps": 20},
@@ -456,7 +485,8 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
         own = ours.generate([request])[0]
         if not path.match(row.piped):
             continue
-        pipe.load_lora_weights(path, adapter_name=f"a{number}")
+        second = {"load_into_transformer_2": True} if row.expert == "low_noise" else {}
+        pipe.load_lora_weights(path, adapter_name=f"a{number}", **second)
         pipe.set_adapters(f"a{number}")
         assert _distance(own, _drawn(pipe, family, request)) <= 1
         assert _distance(own, plain) > 3
@@ -465,7 +495,7 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
 def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path: Path) -> None:
     """The VAE of some bases stays in float32, sizes are told in float32, texts are cut."""
     config = _config(
-        base, pictures, precision="bfloat16", schedule={"steps": 2},
+        row, base, pictures, precision="bfloat16", schedule={"steps": 2},
         prior={"images": 0 if row.frames else 1, "steps": 2},
         samples={"prompts": ["a hat " * 50], "steps": 2, "every_steps": 2},
     )  # fmt: skip

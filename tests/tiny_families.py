@@ -79,7 +79,8 @@ def save(family: str, folder: Path, seed: int = 0) -> Path:
         if isinstance(module, torch.nn.Module):
             _shake(module)
     pipe.save_pretrained(folder)
-    facts = f"native_px = {NATIVE_PX}\nsize_multiple_px = 16\n"
+    multiple_px = 32 if family == "wan_5b" else 16
+    facts = f"native_px = {NATIVE_PX}\nsize_multiple_px = {multiple_px}\n"
     (folder / "loraloom.toml").write_text(f'title = "Tiny"\n{facts}')
     return folder
 
@@ -275,24 +276,39 @@ def qwen_image() -> Any:
     )  # fmt: skip
 
 
-def wan() -> Any:
+def wan(**facts: Any) -> Any:
     return WanPipeline(
-        transformer=wan_transformer(),
-        vae=wan_vae(),
-        text_encoder=_umt5(40),
-        tokenizer=_t5_tokenizer(),
-        scheduler=_unipc(),
+        **{
+            "transformer": _wan_transformer(),
+            "vae": _wan_vae(),
+            "text_encoder": _umt5(40),
+            "tokenizer": _t5_tokenizer(),
+            "scheduler": _unipc(),
+            **facts,
+        }
     )
 
 
-def wan_transformer(channels: int = 4) -> WanTransformer3DModel:
+def wan_5b() -> Any:
+    """Two pixels a side into one before the VAE, and a time for each token."""
+    vae = _wan_vae(
+        is_residual=True, patch_size=2, in_channels=12, out_channels=12, scale_factor_spatial=16
+    )
+    return wan(vae=vae, expand_timesteps=True)
+
+
+def wan22() -> Any:
+    return wan(transformer_2=_wan_transformer(), boundary_ratio=0.875)
+
+
+def _wan_transformer() -> WanTransformer3DModel:
     return WanTransformer3DModel(
-        in_channels=channels, out_channels=channels, num_layers=2, num_attention_heads=2,
-        attention_head_dim=12, text_dim=40, freq_dim=16, ffn_dim=32,
+        in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2, attention_head_dim=12,
+        text_dim=40, freq_dim=16, ffn_dim=32,
     )  # fmt: skip
 
 
-def wan_vae(**facts: Any) -> AutoencoderKLWan:
+def _wan_vae(**facts: Any) -> AutoencoderKLWan:
     return AutoencoderKLWan(
         **{
             "base_dim": 4,
@@ -536,6 +552,8 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "kolors": kolors,
     "qwen_image": qwen_image,
     "wan": wan,
+    "wan_5b": wan_5b,
+    "wan22": wan22,
     "hunyuan_video": hunyuan_video,
     "cogvideox": cogvideox,
     "cogvideox_5b": partial(cogvideox, 0.7, use_rotary_positional_embeddings=True),

@@ -215,6 +215,10 @@ class TrainConfig(Section):
         "auto", description="of the frozen base; the adapter is always trained in float32"
     )
     clip_skip: int = Field(0, ge=0, le=10, description="last text encoder layers left out")
+    expert: Literal["high_noise", "low_noise"] | None = Field(
+        None, description="which denoiser is trained, of a base that has one for each half of the "
+        "times"
+    )  # fmt: skip
     batch_size: int = Field(ge=1, le=1024, description="pictures that are denoised together")
     accumulation: int = Field(1, ge=1, le=1024, description="batches an optimiser step")
     data: DataConfig

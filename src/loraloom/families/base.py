@@ -112,6 +112,18 @@ class Family(ABC):
         """The conditions as a pipeline wants them, which may ask for one length."""
         return conditions
 
+    def expert(self, name: str) -> Family:
+        """The family with that one of its denoisers as `denoiser`, the other as `denoiser_2`."""
+        raise NotImplementedError(f"{self.info.id} has one denoiser")
+
+    def times(self, parts: Parts) -> tuple[float, float]:
+        """From where to where the denoiser is used, of 0, clean, to 1, noise."""
+        return 0.0, 1.0
+
+    def loading(self, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """What the pipeline's load_lora_weights must be told of a file with this metadata."""
+        return {}
+
     # What is the same, unless a family says otherwise.
 
     def matches(self, base: Path, index: Mapping[str, object]) -> bool:

@@ -86,6 +86,8 @@ class FamilyInfo:
 
     frames: FrameRule | None = None
     """Of a base of video, for which a picture is a clip of one frame."""
+    experts: tuple[str, ...] = ()
+    """Names of its denoisers, each of its own range of times; a run trains one of them."""
     kohya: KohyaNames | None = None
     checkpoint: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Tensors, with their shapes, that tell its single checkpoint files; {}: none are read. Their
@@ -115,8 +117,13 @@ class FamilyInfo:
 
     @property
     def folders(self) -> dict[PartName, str]:
-        """Part -> its folder; the names are the adapter file's components too."""
+        """Part -> its folder."""
         return {name: part.folder for name, part in self.parts.items()}
+
+    @property
+    def components(self) -> dict[PartName, str]:
+        """Part -> its name in adapter files."""
+        return {name: part.component or part.folder for name, part in self.parts.items()}
 
     @property
     def adapted(self) -> tuple[PartName, ...]:

@@ -8,9 +8,11 @@ token: that is the time of the whole clip, as it is given here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloom.errors import BaseUnknown
 from loraloom.families import t5
 from loraloom.families.base import Condition, Family
 from loraloom.families.info import FamilyInfo, frame_rule
@@ -34,6 +36,8 @@ _OWN_NAMES = {
 }
 
 DENOISER = Part("transformer", ("diffusers.WanTransformer3DModel",))
+SECOND_DENOISER = replace(DENOISER, folder="transformer_2", component="transformer")
+"""Its files are named as the first one's: the readers are told what they are for."""
 INFO = FamilyInfo(
     id="wan",
     title="Wan 2.1",
@@ -75,18 +79,46 @@ INFO = FamilyInfo(
 
 
 class Wan(Family):
-    """See the module."""
+    """See the module; of a base with two experts `expert` is the one that is `denoiser`."""
 
-    info = INFO
+    def __init__(self, info: FamilyInfo, expert: str = "") -> None:
+        self.info = info
+        self._expert = expert
 
     def matches(self, base: Path, index: Mapping[str, object]) -> bool:
-        """Whether it has one denoiser; those with two are another family."""
-        second = index.get("transformer_2")
-        return super().matches(base, index) and second in (None, [None, None])
+        """Whether it has one denoiser, or two where the family has experts."""
+        two = index.get("transformer_2") not in (None, [None, None])
+        return super().matches(base, index) and two == bool(self.info.experts)
 
     def variant(self, base: Path) -> str:
-        """The 5B is told by its VAE."""
-        return "5b" if read_config(base, "vae").get("z_dim") == _WIDE_VAE else ""
+        """The expert; the 5B is told by its VAE."""
+        wide = not self._expert and read_config(base, "vae").get("z_dim") == _WIDE_VAE
+        return "5b" if wide else self._expert
+
+    def expert(self, name: str) -> Family:
+        """The family with that one of its denoisers as `denoiser`."""
+        high, low = DENOISER, SECOND_DENOISER
+        own, other = (high, low) if name == self.info.experts[0] else (low, high)
+        parts = {**self.info.parts, "denoiser": own, "denoiser_2": other}
+        return Wan(replace(self.info, parts=parts), name)
+
+    def times(self, parts: Parts) -> tuple[float, float]:
+        """The first expert from model_index.json's boundary_ratio to noise, the second before."""
+        if not self.info.experts:
+            return 0.0, 1.0
+        boundary = parts.options.get("boundary_ratio")
+        if not isinstance(boundary, float):
+            raise BaseUnknown(
+                "The model_index.json of this base has no boundary_ratio, which tells where the "
+                "one expert ends and the other begins: download it again."
+            )
+        return (boundary, 1.0) if self._expert == self.info.experts[0] else (0.0, boundary)
+
+    def loading(self, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """The second expert's files go into the second transformer."""
+        experts = [self.info.variants[name]["architecture"] for name in self.info.experts]
+        second = metadata.get("modelspec.architecture") in experts[1:]
+        return {"load_into_transformer_2": True} if second else {}
 
     def encode_text(
         self, parts: Parts, captions: Sequence[str], *, clip_skip: int = 0
@@ -134,4 +166,4 @@ class Wan(Family):
         return output
 
 
-FAMILY = Wan()
+FAMILY = Wan(INFO)

@@ -18,7 +18,7 @@ def check(config: TrainConfig, info: FamilyInfo) -> None:
     problems = [
         *(f"{name} has no effect {why}; leave it out." for name, why in _idle(config, info)),
         *(f"The setting objective.{name} is missing." for name in _missing(config, info)),
-        *_counts(config, info),
+        *_unfit(config, info),
     ]
     if problems:
         raise ConfigInvalid("\n".join(problems))
@@ -44,6 +44,8 @@ def _idle(config: TrainConfig, info: FamilyInfo) -> Iterator[tuple[str, str]]:
             yield f"objective.{name} = {value!r}", why
     if config.clip_skip and not info.clip_skip:
         yield f"clip_skip = {config.clip_skip}", f"{on}, whose text encoders are taken whole"
+    if config.expert and not info.experts:
+        yield f"expert = {config.expert!r}", f"{on}, which has one denoiser"
     if not info.frames:
         for name, count in _frames(config):
             yield f"{name} = {count}", f"{on}, which draws pictures"
@@ -52,8 +54,10 @@ def _idle(config: TrainConfig, info: FamilyInfo) -> Iterator[tuple[str, str]]:
         yield ratio, f"{on}, whose text encoder is too large to be trained beside it"
 
 
-def _counts(config: TrainConfig, info: FamilyInfo) -> Iterator[str]:
-    """Counts of frames that the base of video cannot take."""
+def _unfit(config: TrainConfig, info: FamilyInfo) -> Iterator[str]:
+    """An expert that is not named, and counts of frames that the base of video cannot take."""
+    if info.experts and config.expert not in info.experts:
+        yield f"The setting expert is missing: one of {', '.join(info.experts)}."
     rule = info.frames
     for name, count in _frames(config):
         if rule and rule.largest(count) != count:

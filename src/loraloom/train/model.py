@@ -72,7 +72,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     pack_frozen(parts.denoiser)
     trained = _over("denoiser/", weights)
     groups = [(list(weights.values()), config.optimiser.learning_rate)]
-    components = {info.folders["denoiser"]: parts.denoiser}
+    components = {info.components["denoiser"]: parts.denoiser}
     texts: Texts = FrozenTexts(lambda caption: condition(cache, setup.text_key(caption)))
     if setup.text_encoder_steps:
         parts.take(
@@ -85,14 +85,16 @@ def load(setup: Setup, cache: TensorCache) -> Model:
             weights = lora.inject(encoder, config.adapter, info.text_encoder_targets, generator)
             trained |= _over(f"{part}/", weights)
             groups.append((list(weights.values()), config.text_encoder.learning_rate))
-            components[info.folders[part]] = encoder
+            components[info.components[part]] = encoder
         texts = TrainedTexts(setup.family, parts, config.clip_skip)
     return Model(
         parts=parts,
         trained=trained,
         optimiser=optimiser.build(groups, config.optimiser),
         texts=texts,
-        objective=objective_of(parts.scheduler, config.objective, setup.device),
+        objective=objective_of(
+            parts.scheduler, config.objective, setup.device, setup.family.times(parts)
+        ),
         components=components,
     )
 

@@ -39,6 +39,8 @@ def sample(
     parts = Parts()
     parts.take(live)
     parts.take(family.load(base, only=("vae", "scheduler"), device=device))
+    if "denoiser_2" in family.info.parts:
+        parts.take(family.load(base, only=("denoiser_2",), dtype=dtype, device=device))
     texts = [p for p in text_parts(family.info.parts) if not getattr(live, p)]
     parts.take(family.load(base, only=texts, dtype=text_dtype, device=device))
     pipe = family.pipeline(parts)

@@ -97,6 +97,8 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
     base = resolve_base(config.base)
     family = families.detect(base)
     fit.check(config, family.info)
+    if config.expert:
+        family = family.expert(config.expert)
     profile = family.profile(base)
     pictures = reference.read(config.data.folder, clips=profile.frames is not None)
     dataset, changed = with_trigger(pictures, config.trigger)
@@ -125,6 +127,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         warnings=(
             *map(Warned, dataset.notes),
             *_warnings(config, everything, changed),
+            *map(Warned, _other_expert(config, family)),
             *map(Warned, clips.warnings(dataset.items, config.data, profile)),
         ),
     )
@@ -147,6 +150,15 @@ def _class_pictures(config: TrainConfig, profile: BaseProfile) -> tuple[Example,
 
 def _digest(examples: tuple[Example, ...]) -> str:
     return hashlib.sha256("".join(example.key for example in examples).encode()).hexdigest()
+
+
+def _other_expert(config: TrainConfig, family: Family) -> Iterator[str]:
+    others = [name for name in family.info.experts if name != config.expert]
+    if others:
+        yield (
+            f"This run trains the expert {config.expert} of {family.info.title}; a second run with "
+            f"expert = {others[0]} trains the other, and both files are used together."
+        )
 
 
 def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) -> Iterator[Warned]:
