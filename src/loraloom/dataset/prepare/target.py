@@ -64,5 +64,6 @@ def target_of(base: str) -> Target:
         return video_bases()[base]
     native = native_of(base)
     return Target(
-        native.title, native.side_px, native.side_px, native.multiple_px, native.max_aspect
-    )
+        native.title, native.side_px, native.side_px, native.multiple_px, native.max_aspect,
+        native.frames,
+    )  # fmt: skip
