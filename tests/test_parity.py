@@ -301,7 +301,7 @@ ROWS = [
         lambda z: (z - _QWEN_MEAN[:, None]) / _QWEN_STD[:, None], (("context", 0),),
         {"max_sequence_length": 512}, targets="blocks", frames=5, expert="low_noise"),
     Row("hunyuan_video", flow(_hunyuan_video, shift=7.0), lambda z: z * 0.476986,
-        (("context", 0), ("pooled", 1), ("mask", 2)), layouts=1, frames=9),
+        (("context", 0), ("pooled", 1), ("mask", 2)), frames=9, piped="adapter.safetensors"),
     Row("cogvideox", cogvideox(snr_shift=3.0), lambda z: z * 1.15258426, (("context", 0),),
         frames=9, piped="adapter.safetensors"),
     Row("cogvideox_5b", cogvideox(snr_shift=1.0), lambda z: z * 0.7, (("context", 0),),

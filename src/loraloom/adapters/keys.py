@@ -20,11 +20,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from loraloom.adapters.naming import comfyui_endings, with_ending
+from loraloom.adapters.joined import Table, fits, joined, parts_of, split
 from loraloom.adapters.sgm import from_sgm, to_sgm
-from loraloom.adapters.state import AdapterState, LoraWeights, canonical, each
+from loraloom.adapters.state import AdapterState, LoraWeights, canonical, each, with_unit_scale
 from loraloom.errors import AdapterUnreadable
-from loraloom.families.info import KohyaNames
+from loraloom.families.info import Joined, KohyaNames
 
 FoundLayout = Literal["kohya", "diffusers", "comfyui", "peft"]
 Role = Literal["down", "up", "alpha"]
@@ -67,6 +67,8 @@ class Place:
     component: str
     module: str
     role: Role
+    parts: tuple[Joined, ...] = ()
+    """Where several modules stand joined in it: which, the first one being `module`."""
 
 
 def to_kohya(state: AdapterState, names: KohyaNames) -> dict[str, Tensor]:
@@ -91,17 +93,21 @@ def to_diffusers(state: AdapterState) -> dict[str, Tensor]:
     return tensors
 
 
-def to_comfyui(state: AdapterState, endings: Mapping[str, str]) -> dict[str, Tensor]:
+def to_comfyui(state: AdapterState, table: Table) -> dict[str, Tensor]:
     """A transformer's tensors under ComfyUI's names, alpha as a 0-dim tensor per module.
 
-    `endings`: of diffusers' module paths -> ComfyUI's, where they differ.
+    Where the `table` of names joins modules the scale is taken into lora_B instead: diffusers reads
+    such files too, and takes no alpha there.
     """
+    joins = any(len(own) > 1 for own in table.values())
+    modules = (with_unit_scale(state) if joins else state)["transformer"]
     tensors: dict[str, Tensor] = {}
-    for _, path, lora in each({"transformer": state["transformer"]}):
-        name = f"{_COMFYUI}{with_ending(path, endings)}"
+    for _, path, lora in each({"transformer": joined(modules, table)}):
+        name = f"{_COMFYUI}{path}"
         tensors[f"{name}.lora_A.weight"] = lora.down
         tensors[f"{name}.lora_B.weight"] = lora.up
-        tensors[f"{name}.alpha"] = torch.tensor(lora.alpha)
+        if not joins:
+            tensors[f"{name}.alpha"] = torch.tensor(lora.alpha)
     return tensors
 
 
@@ -139,7 +145,8 @@ def place(name: str, modules: ModuleNames | None = None) -> Place | None:
             path = _kohya_path(stem.removeprefix(prefix), (modules or {}).get(component, ()))
             return Place(component, path, _ROLES[ending])
     component, path = _component(stem)
-    return Place(component, canonical(path), _ROLES[ending])
+    parts = parts_of(path) if component == "transformer" else ()
+    return Place(component, parts[0].path if parts else canonical(path), _ROLES[ending], parts)
 
 
 def parse(
@@ -154,6 +161,7 @@ def parse(
     Raises AdapterUnreadable on foreign tensors, missing halves and shapes that do not fit.
     """
     found: dict[tuple[str, str], dict[Role, Tensor]] = {}
+    wholes: dict[tuple[str, str], tuple[Joined, ...]] = {}
     foreign = []
     for name, tensor in tensors.items():
         where = place(name, modules)
@@ -161,6 +169,7 @@ def parse(
             foreign.append(name)
         else:
             found.setdefault((where.component, where.module), {})[where.role] = tensor
+            wholes[where.component, where.module] = where.parts
     if foreign:
         raise AdapterUnreadable(
             f"{len(foreign)} of its tensors are no LoRA weights ({_some(foreign)}). Only plain "
@@ -169,7 +178,14 @@ def parse(
     state: AdapterState = {}
     for (component, path), roles in found.items():
         alpha = (alphas or {}).get((component, path))
-        state.setdefault(component, {})[path] = _weights(path, roles, alpha)
+        lora = _weights(path, roles, alpha)
+        own = wholes.get((component, path)) or (Joined(path),)
+        if not fits(lora, own):
+            raise AdapterUnreadable(
+                f"module {path!r}: {len(lora.up)} outputs for {lora.down.shape[1]} inputs are not "
+                f"those of the {len(own)} modules that stand joined there."
+            )
+        state.setdefault(component, {}).update(split(lora, own))
     return state
 
 
@@ -206,9 +222,7 @@ def _component(stem: str) -> tuple[str, str]:
     head, _, rest = stem.partition(".")
     if stem.startswith(_COMPONENTS):
         return head, rest
-    if stem.startswith(_COMFYUI):
-        stem = with_ending(stem.removeprefix(_COMFYUI), comfyui_endings())
-    bare = canonical(stem)
+    bare = canonical(stem.removeprefix(_COMFYUI))
     if bare.startswith("encoder.layers."):
         return "text_encoder", bare
     sgm = from_sgm(bare.replace(".", "_"))

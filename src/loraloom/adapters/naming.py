@@ -1,9 +1,9 @@
 """Which family an adapter belongs to, and with it how kohya's layout names its modules."""
 
 from collections.abc import Mapping
-from functools import cache
 
 from loraloom import families
+from loraloom.adapters.joined import Table, known_by
 from loraloom.adapters.state import AdapterState
 from loraloom.errors import AdapterKeysUnknown
 from loraloom.families.info import FamilyInfo, KohyaNames, Layout
@@ -20,7 +20,12 @@ def family_of(state: AdapterState, metadata: Mapping[str, str]) -> FamilyInfo | 
             return info
     width = _context_width(state)
     return next(
-        (info for info in infos if (width and info.context_width == width) or _fits(state, info)),
+        (
+            info
+            for info in infos
+            if (width and info.context_width == width)
+            or known_by(state.get("transformer", {}), info.comfyui)
+        ),
         None,
     )
 
@@ -45,8 +50,8 @@ def kohya_names(state: AdapterState, metadata: Mapping[str, str]) -> KohyaNames:
     )
 
 
-def comfyui_names(state: AdapterState, metadata: Mapping[str, str]) -> Mapping[str, str]:
-    """Endings of the adapter's module paths -> how ComfyUI names them, where they differ.
+def comfyui_names(state: AdapterState, metadata: Mapping[str, str]) -> Table:
+    """The family's table of ComfyUI's names.
 
     Raises AdapterKeysUnknown where ComfyUI reads another layout for such an adapter.
     """
@@ -61,30 +66,11 @@ def comfyui_names(state: AdapterState, metadata: Mapping[str, str]) -> Mapping[s
     return found.comfyui if found else {}
 
 
-@cache
-def comfyui_endings() -> Mapping[str, str]:
-    """ComfyUI's names of module paths' endings -> diffusers', of all families."""
-    return {own: path for info in families.all_infos() for path, own in info.comfyui.items()}
-
-
-def with_ending(path: str, endings: Mapping[str, str]) -> str:
-    """The module path with its end replaced, where `endings` names it."""
-    for old, new in endings.items():
-        if path == old or path.endswith(f".{old}"):
-            return path[: -len(old)] + new
-    return path
-
-
 def _context_width(state: AdapterState) -> int | None:
     for path, lora in state.get("unet", {}).items():
         if path.endswith((".attn2.to_k", ".attn2.to_v")):
             return int(lora.down.shape[1])
     return None
-
-
-def _fits(state: AdapterState, info: FamilyInfo) -> bool:
-    paths = state.get("transformer", {})
-    return bool(paths) and all(with_ending(path, info.comfyui) != path for path in paths)
 
 
 def _whose(found: FamilyInfo | None, state: AdapterState) -> str:

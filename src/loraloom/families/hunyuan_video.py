@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.families import clip, unet
 from loraloom.families.base import Condition, Family
-from loraloom.families.info import FamilyInfo, frame_rule
+from loraloom.families.info import FamilyInfo, Joined, frame_rule
 from loraloom.families.parts import SCHEDULER, Part, Parts
 from loraloom.kinds import read_data
 
@@ -52,6 +52,27 @@ _BLOCKS = (
     "single_transformer_blocks.*.proj_out",
 )  # fmt: skip
 
+_DOUBLE, _SINGLE = "transformer_blocks.*", "single_transformer_blocks.*"
+_OWN_NAMES = {
+    "double_blocks.*.img_attn_qkv": tuple(Joined(f"{_DOUBLE}.attn.to_{x}") for x in "qkv"),
+    "double_blocks.*.txt_attn_qkv": tuple(Joined(f"{_DOUBLE}.attn.add_{x}_proj") for x in "qkv"),
+    "double_blocks.*.img_attn_proj": (Joined(f"{_DOUBLE}.attn.to_out.0"),),
+    "double_blocks.*.txt_attn_proj": (Joined(f"{_DOUBLE}.attn.to_add_out"),),
+    "double_blocks.*.img_mlp.fc1": (Joined(f"{_DOUBLE}.ff.net.0.proj"),),
+    "double_blocks.*.img_mlp.fc2": (Joined(f"{_DOUBLE}.ff.net.2"),),
+    "double_blocks.*.txt_mlp.fc1": (Joined(f"{_DOUBLE}.ff_context.net.0.proj"),),
+    "double_blocks.*.txt_mlp.fc2": (Joined(f"{_DOUBLE}.ff_context.net.2"),),
+    "double_blocks.*.img_mod.linear": (Joined(f"{_DOUBLE}.norm1.linear"),),
+    "double_blocks.*.txt_mod.linear": (Joined(f"{_DOUBLE}.norm1_context.linear"),),
+    "single_blocks.*.linear1": (
+        *(Joined(f"{_SINGLE}.attn.to_{x}") for x in "qkv"),
+        Joined(f"{_SINGLE}.proj_mlp", ratio=4),
+    ),
+    "single_blocks.*.linear2": (Joined(f"{_SINGLE}.proj_out"),),
+    "single_blocks.*.modulation.linear": (Joined(f"{_SINGLE}.norm.linear"),),
+}
+"""Of Tencent-Hunyuan/HunyuanVideo, hyvideo/modules/models.py."""
+
 INFO = FamilyInfo(
     id="hunyuan_video",
     title="HunyuanVideo",
@@ -83,7 +104,8 @@ INFO = FamilyInfo(
         "full": (*_BLOCKS, "norm1.linear", "norm1_context.linear", "norm.linear"),
     },
     large_texts=True,
-    layouts=("diffusers",),
+    layouts=("diffusers", "comfyui"),
+    comfyui=_OWN_NAMES,
     base_version="hunyuan_video",
     architecture="hunyuan-video/lora",
     data=read_data("hunyuan_video"),

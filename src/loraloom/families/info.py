@@ -15,6 +15,15 @@ Layout = Literal["kohya", "diffusers", "comfyui"]
 
 
 @dataclass(frozen=True)
+class Joined:
+    """A module of diffusers that is all, or in this order a part, of one of ComfyUI's."""
+
+    path: str
+    ratio: int = 1
+    """How many times as many outputs as inputs it has; counts only where several are joined."""
+
+
+@dataclass(frozen=True)
 class KohyaNames:
     """How kohya's layout names the modules of a family's bases."""
 
@@ -112,8 +121,12 @@ class FamilyInfo:
     of one width the one that most files are of has it."""
     packed: bool = False
     """Whether the tokens are made outside of the denoiser, which then takes patch² x channels."""
-    comfyui: Mapping[str, str] = field(default_factory=dict)
-    """Endings of module paths -> how ComfyUI names them, where it does not as diffusers does."""
+    comfyui: Mapping[str, tuple[Joined, ...]] = field(default_factory=dict)
+    """Modules as ComfyUI names them, "*" a number, -> what diffusers has in their place; {}: it
+    names all as diffusers does."""
+    named_apart: bool = False
+    """Whether diffusers has those modules of the table in no other family's denoiser, so that their
+    names tell the family of an adapter."""
 
     @property
     def folders(self) -> dict[PartName, str]:

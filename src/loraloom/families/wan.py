@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from loraloom.errors import BaseUnknown
 from loraloom.families import t5
 from loraloom.families.base import Condition, Family
-from loraloom.families.info import FamilyInfo, frame_rule
+from loraloom.families.info import FamilyInfo, Joined, frame_rule
 from loraloom.families.parts import SCHEDULER, Part, Parts, import_class, read_config
 from loraloom.kinds import read_data
 
@@ -30,9 +30,14 @@ _BLOCKS = (*_ATTENTION, "ffn.net.0.proj", "ffn.net.2")
 _TIME = ("condition_embedder.time_proj",)
 """From which all blocks are modulated."""
 _OWN_NAMES = {
-    f"{theirs}.{end}": f"{own}.{letter}"
-    for theirs, own in (("attn1", "self_attn"), ("attn2", "cross_attn"))
-    for end, letter in zip(_ATTENTION, "qkvo", strict=True)
+    **{
+        f"blocks.*.{own}.{letter}": (Joined(f"blocks.*.{theirs}.{end}"),)
+        for theirs, own in (("attn1", "self_attn"), ("attn2", "cross_attn"))
+        for end, letter in zip(_ATTENTION, "qkvo", strict=True)
+    },
+    "blocks.*.ffn.0": (Joined("blocks.*.ffn.net.0.proj"),),
+    "blocks.*.ffn.2": (Joined("blocks.*.ffn.net.2"),),
+    "time_projection.1": (Joined("condition_embedder.time_proj"),),
 }
 
 DENOISER = Part("transformer", ("diffusers.WanTransformer3DModel",))
@@ -66,12 +71,8 @@ INFO = FamilyInfo(
     },
     large_texts=True,
     layouts=("comfyui", "diffusers"),
-    comfyui={
-        **_OWN_NAMES,
-        "ffn.net.0.proj": "ffn.0",
-        "ffn.net.2": "ffn.2",
-        "condition_embedder.time_proj": "time_projection.1",
-    },
+    comfyui=_OWN_NAMES,
+    named_apart=True,
     base_version="wan",
     architecture="wan/lora",
     data=read_data("wan"),
