@@ -19,15 +19,13 @@ def family_of(state: AdapterState, metadata: Mapping[str, str]) -> FamilyInfo | 
         if architecture in info.architectures or version == info.base_version:
             return info
     width = _context_width(state)
-    return next(
-        (
-            info
-            for info in infos
-            if (width and info.context_width == width)
-            or known_by(state.get("transformer", {}), info.comfyui)
-        ),
-        None,
-    )
+    paths = state.get("transformer", {})
+    for info in infos:
+        if width and info.context_width == width:
+            return info
+        if info.named_apart and known_by(paths, info.comfyui):
+            return info
+    return None
 
 
 def kohya_names(state: AdapterState, metadata: Mapping[str, str]) -> KohyaNames:

@@ -12,7 +12,7 @@ from loraloom.config import SamplesConfig
 from loraloom.dataset.prepare import encode
 from loraloom.families.base import Drawing, Family
 from loraloom.families.info import BaseProfile
-from loraloom.families.parts import Parts, text_parts
+from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.files import write_png
 from loraloom.train.events import Sampled
 from loraloom.train.precision import autocast
@@ -39,8 +39,8 @@ def sample(
     parts = Parts()
     parts.take(live)
     parts.take(family.load(base, only=("vae", "scheduler"), device=device))
-    if "denoiser_2" in family.info.parts:
-        parts.take(family.load(base, only=("denoiser_2",), dtype=dtype, device=device))
+    second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
+    parts.take(family.load(base, only=second, dtype=dtype, device=device))
     texts = [p for p in text_parts(family.info.parts) if not getattr(live, p)]
     parts.take(family.load(base, only=texts, dtype=text_dtype, device=device))
     pipe = family.pipeline(parts)
