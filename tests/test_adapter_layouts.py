@@ -204,7 +204,7 @@ def test_fused_modules_of_kohyas_flux_files_are_those_of_diffusers(tmp_path: Pat
     }  # fmt: skip
     save_file(own, tmp_path / "bfl")
     assert file.inspect(tmp_path / "kohya").layout == "kohya"
-    assert file.inspect(tmp_path / "bfl").layout == "original"
+    assert file.inspect(tmp_path / "bfl").layout == "comfyui"
     again, _ = file.read(tmp_path / "bfl")
     assert set(again["transformer"]) == set(wanted)
 

@@ -17,12 +17,16 @@ import pytest
 import torch
 from diffusers import (
     ChromaTransformer2DModel,
+    CogVideoXTransformer3DModel,
     FluxTransformer2DModel,
+    HunyuanVideoTransformer3DModel,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
+    WanTransformer3DModel,
     ZImageTransformer2DModel,
 )
+from diffusers.loaders.lora_conversion_utils import _convert_hunyuan_video_lora_to_diffusers
 from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -32,7 +36,7 @@ from loraloom.adapters import file, keys, naming
 from loraloom.adapters.file import _named
 from loraloom.adapters.keys import parse
 from loraloom.adapters.state import AdapterState, LoraWeights, canonical
-from loraloom.errors import AdapterKeysUnknown
+from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable
 from loraloom.families.info import Layout
 from loraloom.train.tuners import pattern
 
@@ -209,6 +213,120 @@ def test_z_image_in_each_readers_names(layout: Layout, prefix: str) -> None:
     modulated = [block for block in blocks if not block.startswith("context")]
     wanted |= {f"{prefix}.{block}.adaLN_modulation.0" for block in modulated}
     assert _names(state, "z_image", layout) == wanted
+
+
+@BOTH
+def test_cogvideox_in_each_readers_names(layout: Layout, prefix: str) -> None:
+    """The 5B: 42 blocks, 48 heads."""
+    info = families.get("cogvideox").info
+    with torch.device("meta"):
+        model: Any = CogVideoXTransformer3DModel(
+            num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True
+        )
+    state = {"transformer": _adapter(model, info.targets["blocks"])}
+    ends = [f"attn1.to_{x}" for x in ("q", "k", "v", "out.0")] + ["ff.net.0.proj", "ff.net.2"]
+    wanted = {f"{prefix}.transformer_blocks.{i}.{end}" for i in range(42) for end in ends}
+    assert _names(state, "cogvideox", layout) == wanted
+
+
+@pytest.fixture(scope="module")
+def wan() -> AdapterState:
+    with torch.device("meta"):
+        model: Any = WanTransformer3DModel()
+    return {"transformer": _adapter(model, families.get("wan").info.targets["blocks"])}
+
+
+def test_wan_in_its_authors_names_and_diffusers(wan: AdapterState) -> None:
+    """Wan-Video/Wan2.1, wan/modules/model.py, whose names ComfyUI keeps."""
+    inner = {f"{kind}_attn.{x}" for kind in ("self", "cross") for x in "qkvo"} | {"ffn.0", "ffn.2"}
+    wanted = {f"diffusion_model.blocks.{i}.{end}" for i in range(40) for end in inner}
+    assert _names(wan, "wan", "comfyui") == wanted
+    ends = [f"attn{n}.to_{x}" for n in (1, 2) for x in ("q", "k", "v", "out.0")]
+    ends += ["ffn.net.0.proj", "ffn.net.2"]
+    wanted = {f"transformer.blocks.{i}.{end}" for i in range(40) for end in ends}
+    assert _names(wan, "wan", "diffusers") == wanted
+
+
+@pytest.fixture(scope="module")
+def hunyuan() -> AdapterState:
+    with torch.device("meta"):
+        model: Any = HunyuanVideoTransformer3DModel(num_layers=20, num_single_layers=40)
+    return {"transformer": _adapter(model, families.get("hunyuan_video").info.targets["blocks"])}
+
+
+def test_hunyuan_video_in_diffusers_names(hunyuan: AdapterState) -> None:
+    double = DIT_BLOCK
+    single = {"attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp", "proj_out"}
+    wanted = {f"transformer.transformer_blocks.{i}.{end}" for i in range(20) for end in double}
+    wanted |= {
+        f"transformer.single_transformer_blocks.{i}.{end}" for i in range(40) for end in single
+    }
+    assert _names(hunyuan, "hunyuan_video", "diffusers") == wanted
+
+
+def test_hunyuan_video_in_its_authors_names(hunyuan: AdapterState) -> None:
+    """Tencent-Hunyuan/HunyuanVideo, hyvideo/modules/models.py."""
+    written = _named(hunyuan, "comfyui", {"modelspec.architecture": "hunyuan-video/lora"})
+    names = {name.partition(".lora_")[0] for name in written}
+    double = [f"{side}_{end}" for side in ("img", "txt")
+              for end in ("attn_qkv", "attn_proj", "mlp.fc1", "mlp.fc2")]  # fmt: skip
+    wanted = {f"diffusion_model.double_blocks.{i}.{end}" for i in range(20) for end in double}
+    wanted |= {f"diffusion_model.single_blocks.{i}.linear{n}" for i in range(40) for n in (1, 2)}
+    assert names == wanted and not any(name.endswith("alpha") for name in written)
+
+
+@pytest.fixture
+def small_hunyuan() -> AdapterState:
+    """Of one block of each kind, with numbers; the text's side of one has no adapter."""
+    with torch.device("meta"):
+        model: Any = HunyuanVideoTransformer3DModel(num_layers=1, num_single_layers=1)
+    made = _adapter(model, families.get("hunyuan_video").info.targets["blocks"])
+    state = {
+        path: LoraWeights(
+            torch.randn(2, lora.down.shape[1]), torch.randn(len(lora.up), 2), alpha=1.5
+        )
+        for path, lora in made.items()
+    }
+    del state["transformer_blocks.0.attn.add_k_proj"]
+    return {"transformer": state}
+
+
+def _change(lora: LoraWeights) -> torch.Tensor:
+    return lora.up @ lora.down * (lora.alpha / lora.rank)
+
+
+def test_joined_modules_mean_the_same_to_diffusers_and_come_back(
+    small_hunyuan: AdapterState, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.safetensors"
+    file.write(path, small_hunyuan, "comfyui", {"modelspec.architecture": "hunyuan-video/lora"})
+    back, _ = file.read(path)
+    theirs = _convert_hunyuan_video_lora_to_diffusers(load_file(path))
+    ours = small_hunyuan["transformer"]
+    assert back["transformer"].keys() == ours.keys()
+    for name, lora in ours.items():
+        torch.testing.assert_close(_change(back["transformer"][name]), _change(lora))
+        assert back["transformer"][name].rank == 2
+        a, b = (theirs.pop(f"transformer.{name}.lora_{half}.weight") for half in "AB")
+        torch.testing.assert_close(b @ a, _change(lora), rtol=1e-4, atol=1e-4)
+    # What had no adapter is nothing.
+    left = {name: tensor for name, tensor in theirs.items() if name.endswith("lora_B.weight")}
+    assert set(left) == {"transformer.transformer_blocks.0.attn.add_k_proj.lora_B.weight"}
+    assert not any(tensor.any() for tensor in left.values())
+
+
+def test_a_joined_module_of_another_width_is_refused() -> None:
+    name = "diffusion_model.double_blocks.0.img_attn_qkv"
+    halves = {f"{name}.lora_A.weight": torch.ones(1, 4), f"{name}.lora_B.weight": torch.ones(11, 1)}
+    with pytest.raises(AdapterUnreadable, match=r"11 outputs for 4 inputs are not those of the 3"):
+        parse(halves)
+
+
+def test_a_wan_file_without_a_word_on_its_base_is_known_by_its_names(wan: AdapterState) -> None:
+    found = naming.family_of(wan, {})
+    assert found is not None and found.original == families.get("wan").info.original
+    lora = next(iter(wan["transformer"].values()))
+    assert naming.family_of({"transformer": {"transformer_blocks.0.attn.to_q": lora}}, {}) is None
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "comfyui"])

@@ -55,6 +55,16 @@ def save_pictures(folder: Path, count: int = 6, *, size: tuple[int, int] = (40, 
     return folder
 
 
+def save_frames(folder: Path, count: int, *, size: tuple[int, int], first: int = 0) -> Path:
+    """A folder of frames, a square that moves over a ground; its caption is beside it already."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        frame = Image.new("RGB", size, (40 * first % 256, 90, 200))
+        frame.paste((230, 200, 20), (5 * number, 5, 5 * number + 20, 25))
+        frame.save(folder / f"{number + 1:05d}.png")
+    return folder
+
+
 def config(base: Path, pictures: Path, **overrides: Any) -> TrainConfig:
     """A few quick steps in float32; `overrides` are tables of the settings."""
     tree = {

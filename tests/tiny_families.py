@@ -13,14 +13,22 @@ import sentencepiece
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLCogVideoX,
+    AutoencoderKLHunyuanVideo,
     AutoencoderKLQwenImage,
+    AutoencoderKLWan,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
     KolorsPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
@@ -29,9 +37,13 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
 from tests import tiny
@@ -40,6 +52,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    LlamaConfig,
+    LlamaModel,
+    LlamaTokenizer,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
@@ -48,6 +63,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 NATIVE_PX = 32
@@ -62,7 +79,8 @@ def save(family: str, folder: Path, seed: int = 0) -> Path:
         if isinstance(module, torch.nn.Module):
             _shake(module)
     pipe.save_pretrained(folder)
-    facts = f"native_px = {NATIVE_PX}\nsize_multiple_px = 16\n"
+    multiple_px = 32 if family == "wan_5b" else 16
+    facts = f"native_px = {NATIVE_PX}\nsize_multiple_px = {multiple_px}\n"
     (folder / "loraloom.toml").write_text(f'title = "Tiny"\n{facts}')
     return folder
 
@@ -258,6 +276,129 @@ def qwen_image() -> Any:
     )  # fmt: skip
 
 
+def wan(**facts: Any) -> Any:
+    return WanPipeline(
+        **{
+            "transformer": _wan_transformer(),
+            "vae": _wan_vae(),
+            "text_encoder": _umt5(40),
+            "tokenizer": _t5_tokenizer(),
+            "scheduler": _unipc(),
+            **facts,
+        }
+    )
+
+
+def wan_5b() -> Any:
+    """Two pixels a side into one before the VAE, and a time for each token."""
+    vae = _wan_vae(
+        is_residual=True, patch_size=2, in_channels=12, out_channels=12, scale_factor_spatial=16
+    )
+    return wan(vae=vae, expand_timesteps=True)
+
+
+def wan22() -> Any:
+    return wan(transformer_2=_wan_transformer(), boundary_ratio=0.875)
+
+
+def _wan_transformer() -> WanTransformer3DModel:
+    return WanTransformer3DModel(
+        in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2, attention_head_dim=12,
+        text_dim=40, freq_dim=16, ffn_dim=32,
+    )  # fmt: skip
+
+
+def _wan_vae(**facts: Any) -> AutoencoderKLWan:
+    return AutoencoderKLWan(
+        **{
+            "base_dim": 4,
+            "z_dim": 4,
+            "dim_mult": [1, 1, 1, 1],
+            "num_res_blocks": 1,
+            "latents_mean": [-0.7571, -0.7089, -0.9113, 0.1075],
+            "latents_std": [2.8184, 1.4541, 2.3275, 2.6558],
+            **facts,
+        }
+    )
+
+
+def cogvideox(scale: float = 1.15258426, **facts: Any) -> Any:
+    """The 2B, or with `facts` of its denoiser the others."""
+    return CogVideoXPipeline(
+        transformer=CogVideoXTransformer3DModel(
+            in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2,
+            attention_head_dim=16, time_embed_dim=8, text_embed_dim=40, sample_width=6,
+            sample_height=4, sample_frames=9, **facts,
+        ),
+        vae=AutoencoderKLCogVideoX(
+            latent_channels=4, block_out_channels=(4, 4, 4, 4), layers_per_block=1,
+            norm_num_groups=2, scaling_factor=scale,
+        ),
+        text_encoder=_t5(40),
+        tokenizer=_t5_tokenizer(),
+        scheduler=CogVideoXDDIMScheduler(
+            beta_schedule="scaled_linear", prediction_type="v_prediction", clip_sample=False,
+            rescale_betas_zero_snr=True, timestep_spacing="trailing",
+            snr_shift_scale=1.0 if facts else 3.0,
+        ),
+    )  # fmt: skip
+
+
+def hunyuan_video() -> Any:
+    tokenizer = _llama_tokenizer()
+    return HunyuanVideoPipeline(
+        transformer=HunyuanVideoTransformer3DModel(
+            in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16,
+            num_layers=1, num_single_layers=1, num_refiner_layers=1, text_embed_dim=16,
+            pooled_projection_dim=16, rope_axes_dim=(4, 6, 6),
+        ),
+        vae=AutoencoderKLHunyuanVideo(
+            latent_channels=4, block_out_channels=(4, 4, 4, 4), layers_per_block=1,
+            norm_num_groups=2,
+        ),
+        text_encoder=LlamaModel(
+            LlamaConfig(
+                vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16,
+                num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1,
+            )
+        ),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModel(_clip(16)),
+        tokenizer_2=tiny.byte_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )  # fmt: skip
+
+
+def _llama_tokenizer() -> LlamaTokenizer:
+    """Of letters and pieces of the template's words: that has little more than 95 tokens, as with
+    the published one."""
+    words = DEFAULT_PROMPT_TEMPLATE["template"].split()
+    letters = " ".join(chr(code) for code in range(33, 127))
+    tokenizer = LlamaTokenizer().train_new_from_iterator([letters, *words * 9], vocab_size=300)
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
+    tokenizer.add_special_tokens(
+        {"pad_token": "<pad>", "additional_special_tokens": [
+            "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+        ]}
+    )  # fmt: skip
+    return tokenizer
+
+
+def _unipc() -> UniPCMultistepScheduler:
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+
+
+def _umt5(width: int) -> UMT5EncoderModel:
+    return UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=200, d_model=width, d_kv=8, d_ff=16, num_layers=2, num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
+    )  # fmt: skip
+
+
 def _unet(**facts: Any) -> UNet2DConditionModel:
     """With two ResNets a resolution, as published: checkpoint files count the blocks through."""
     return UNet2DConditionModel(
@@ -410,4 +551,13 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "z_image": z_image,
     "kolors": kolors,
     "qwen_image": qwen_image,
+    "wan": wan,
+    "wan_5b": wan_5b,
+    "wan22": wan22,
+    "hunyuan_video": hunyuan_video,
+    "cogvideox": cogvideox,
+    "cogvideox_5b": partial(cogvideox, 0.7, use_rotary_positional_embeddings=True),
+    "cogvideox_15": partial(
+        cogvideox, 0.7, use_rotary_positional_embeddings=True, patch_size_t=2, patch_bias=False
+    ),
 }

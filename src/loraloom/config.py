@@ -60,6 +60,10 @@ class DataConfig(Section):
     resolution_px: int | None = Field(
         None, ge=64, le=4096, description="side of a square of the same area; none: the base's own"
     )
+    frames: int | None = Field(
+        None, ge=1, le=1000, description="frames that are used of each clip, from its first, at "
+        "the base's own rate; only on bases of video, which have a default"
+    )  # fmt: skip
     held_out_fraction: float = Field(
         0.1, ge=0, le=0.5, description="share of pictures kept from training to measure overfitting"
     )
@@ -287,6 +291,10 @@ class SamplesConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="seed of the first prompt, then one more each")
     guidance: float = Field(5.0, ge=0, le=50, description="guidance scale")
     steps: int = Field(20, ge=1, le=200, description="denoising steps")
+    frames: int | None = Field(
+        None, ge=1, le=1000, description="frames of a sample, on a base of video; 1: a picture; "
+        "none: as many as are trained"
+    )  # fmt: skip
 
 
 class CheckpointConfig(Section):
@@ -307,6 +315,10 @@ class TrainConfig(Section):
         "auto", description="of the frozen base; the adapter is always trained in float32"
     )
     clip_skip: int = Field(0, ge=0, le=10, description="last text encoder layers left out")
+    expert: Literal["high_noise", "low_noise"] | None = Field(
+        None, description="which denoiser is trained, of a base that has one for each half of the "
+        "times"
+    )  # fmt: skip
     batch_size: int = Field(ge=1, le=1024, description="pictures that are denoised together")
     accumulation: int = Field(1, ge=1, le=1024, description="batches an optimiser step")
     gradient_checkpointing: bool = Field(

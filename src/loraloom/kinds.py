@@ -41,6 +41,12 @@ def info(kind: Kind) -> KindInfo:
     return KindInfo(**read_data("kinds")[kind.value])
 
 
+@cache
+def clips() -> KindInfo:
+    """The numbers of a set of clips, whatever they show."""
+    return KindInfo(**read_data("kinds")["clips"])
+
+
 def read_data(name: str) -> dict[str, Any]:
     """One of the package's own TOML files."""
     return tomllib.loads((files("loraloom") / "data" / f"{name}.toml").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from loraloom.adapters import fused
+from loraloom.adapters import joined
 from loraloom.adapters.file import read, tensor_names
 from loraloom.adapters.keys import ModuleNames, place
 from loraloom.adapters.state import canonical, each
@@ -49,7 +49,7 @@ def _fits(name: str, known: ModuleNames) -> bool:
     where = place(name, known)
     if where is None:
         return False
-    modules = [path for path, _ in fused.parts(where.module)] or [where.module]
+    modules = [part.path for part in joined.parts_of(where.module)] or [where.module]
     return all(path in known.get(where.component, ()) for path in modules)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from loraloom.adapters import keys, peft_config
 from loraloom.adapters.keys import FoundLayout, ModuleNames
-from loraloom.adapters.naming import comfyui_prefix, kohya_names
+from loraloom.adapters.naming import comfyui_names, kohya_names
 from loraloom.adapters.state import AdapterState, each, kind_of, with_unit_scale
 from loraloom.config import AdapterType
 from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable
@@ -75,7 +75,7 @@ def _named(state: AdapterState, layout: Layout, metadata: Mapping[str, str]) -> 
     if layout == "kohya":
         return keys.to_kohya(state, kohya_names(state, metadata))
     if layout == "comfyui":
-        return keys.to_comfyui(state, comfyui_prefix(state, metadata))
+        return keys.to_comfyui(state, *comfyui_names(state, metadata))
     return keys.to_diffusers(state)
 
 

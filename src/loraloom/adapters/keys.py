@@ -7,25 +7,26 @@ diffusers: `unet.<path>.lora_A.weight`, `.lora_B.weight`; alpha is kept in the f
 `lora_adapter_metadata` (diffusers/loaders/lora_base.py). `transformer.…` in the same way, but with
 alpha = rank and the scale taken into lora_B: ComfyUI reads these too, and not that metadata, while
 diffusers refuses `.alpha` for most transformers.
-comfyui: `diffusion_model.<path>.lora_A.weight`, `.lora_B.weight`, `.alpha`, for transformers whose
-modules ComfyUI (comfy/lora.py) names as diffusers does.
+comfyui: `diffusion_model.<path>.lora_A.weight`, `.lora_B.weight`, `.alpha`, for transformers. Most
+modules ComfyUI (comfy/lora.py) names as diffusers does; a family tells the others.
 PEFT: `base_model.model.<path>.lora_A.weight`, alpha in adapter_config.json beside the file.
 LyCORIS: `lycoris_<path>.…` with "_" for "." from its own wrapper, kohya's prefixes otherwise.
-original: the modules of the base's authors' own code, with the prefixes of any of these; fused.py.
+original: the modules of the base's authors' own code, with the prefixes of any of these; joined.py.
 The ends of LoHa's, LoKr's, DoRA's, OFT's and BOFT's names are in roles.py.
 """
 
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from loraloom.adapters import fused, roles
+from loraloom.adapters import joined, roles
 from loraloom.adapters.sgm import from_sgm, to_sgm
-from loraloom.adapters.state import AdapterState, canonical, each
+from loraloom.adapters.state import AdapterState, canonical, each, with_unit_scale
 from loraloom.adapters.weights import LoraWeights, Weights
 from loraloom.errors import AdapterUnreadable
 from loraloom.families.info import KohyaNames
@@ -101,18 +102,23 @@ def to_peft(name: str, weights: Weights) -> dict[str, Tensor]:
     return tensors
 
 
-def to_comfyui(state: AdapterState, prefix: str = _COMFYUI) -> dict[str, Tensor]:
+def to_comfyui(
+    state: AdapterState, prefix: str = _COMFYUI, table: joined.Table = MappingProxyType({})
+) -> dict[str, Tensor]:
     """Tensors under ComfyUI's names, alpha as a 0-dim tensor per module.
 
     `prefix`: of the transformer's modules. With another than ComfyUI's own the text encoders go
-    with it, under diffusers' names.
+    with it, under diffusers' names. Where the `table` of names joins modules the scale is taken
+    into lora_B instead of alpha: diffusers reads such files too, and takes no alpha there.
     """
+    joins = joined.joins(table)
     tensors: dict[str, Tensor] = {}
-    taken = state if prefix != _COMFYUI else {"transformer": state["transformer"]}
-    for component, path, weights in each(taken):
+    taken = with_unit_scale(state) if joins else state
+    theirs = {"transformer": joined.joined(taken["transformer"], table)}
+    for component, path, weights in each(theirs if prefix == _COMFYUI else {**taken, **theirs}):
         begin = prefix if component == "transformer" else f"{component}."
         tensors |= _tensors(begin + _written(component, path), weights, ("lora_A", "lora_B"))
-    return tensors
+    return {n: t for n, t in tensors.items() if not (joins and n.endswith(".alpha"))}
 
 
 def _tensors(name: str, weights: Weights, halves: tuple[str, str]) -> dict[str, Tensor]:
@@ -140,12 +146,12 @@ def layout_of(names: Collection[str]) -> FoundLayout:
         )
     if any(name.startswith(tuple(_KOHYA_READS)) for name in names):
         return "kohya"
-    if any((where := place(name)) and fused.parts(where.module) for name in lora):
-        return "original"
     if any(name.startswith(_LYCORIS) for name in lora):
         return "lycoris"
     if any(name.startswith(_COMFYUI) for name in lora):
         return "comfyui"
+    if any((where := place(name)) and joined.parts_of(where.module) for name in lora):
+        return "original"
     return "diffusers" if any(name.startswith(_COMPONENTS) for name in lora) else "peft"
 
 
@@ -162,7 +168,7 @@ def place(name: str, modules: ModuleNames | None = None) -> Place | None:
     if found is None:
         return None
     stem, role = found
-    theirs = fused.original(_PREFIXES.sub("", stem))
+    theirs = joined.original(_PREFIXES.sub("", stem))
     if theirs is not None:
         return Place("transformer", theirs, role)
     for prefix, component in _KOHYA_READS.items():
@@ -208,7 +214,7 @@ def parse(
         alpha = (alphas or {}).get((component, path))
         told = (facts or {}).get((component, path), {})
         weights = roles.build(path, own, alpha, told)
-        state.setdefault(component, {}).update(fused.split(path, weights))
+        state.setdefault(component, {}).update(joined.split(path, weights))
     return state
 
 

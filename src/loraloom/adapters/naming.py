@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from loraloom import families
+from loraloom.adapters import joined
 from loraloom.adapters.state import AdapterState, kind_of
 from loraloom.config import AdapterType
 from loraloom.errors import AdapterKeysUnknown
@@ -10,7 +11,8 @@ from loraloom.families.info import FamilyInfo, KohyaNames, Layout
 
 
 def family_of(state: AdapterState, metadata: Mapping[str, str]) -> FamilyInfo | None:
-    """The family that the file names, or whose text is as wide as its cross attention takes."""
+    """The family that the file names, or whose text is as wide as its cross attention takes, or
+    whose modules are named so."""
     infos = families.all_infos()
     architecture = metadata.get("modelspec.architecture")
     version = metadata.get("ss_base_model_version")
@@ -18,7 +20,13 @@ def family_of(state: AdapterState, metadata: Mapping[str, str]) -> FamilyInfo | 
         if architecture in info.architectures or version == info.base_version:
             return info
     width = _context_width(state)
-    return next((info for info in infos if width and info.context_width == width), None)
+    paths = state.get("transformer", {})
+    for info in infos:
+        if width and info.context_width == width:
+            return info
+        if info.named_apart and joined.known_by(paths, info.original):
+            return info
+    return None
 
 
 def kohya_names(state: AdapterState, metadata: Mapping[str, str]) -> KohyaNames:
@@ -41,19 +49,21 @@ def kohya_names(state: AdapterState, metadata: Mapping[str, str]) -> KohyaNames:
     )
 
 
-def comfyui_prefix(state: AdapterState, metadata: Mapping[str, str]) -> str:
-    """What ComfyUI calls the transformer in files of such an adapter.
+def comfyui_names(state: AdapterState, metadata: Mapping[str, str]) -> tuple[str, joined.Table]:
+    """What ComfyUI calls the transformer in files of such an adapter, and its table of modules.
 
     Raises AdapterKeysUnknown where it reads another layout.
     """
     found = family_of(state, metadata)
     layouts: tuple[Layout, ...] = found.layouts if found else ("comfyui",)
     if "comfyui" in layouts and "unet" not in state:
-        return "diffusion_model."
+        table = found.original if found else {}
+        if not joined.joins(table) or kind_of(state) == "lora":
+            return "diffusion_model.", table
     # Where it names a transformer's modules by diffusers, it reads LoRA in diffusers' own files.
-    if "unet" not in state and kind_of(state) != "lora":
-        return "transformer."
-    better = layouts[0] if "comfyui" not in layouts else "kohya"
+    elif "unet" not in state and kind_of(state) != "lora":
+        return "transformer.", {}
+    better = layouts[0] if "unet" not in state else "kohya"
     raise AdapterKeysUnknown(
         f"For an adapter of {_whose(found, state)} ComfyUI reads the layout {better}: convert "
         "it to that."
@@ -67,6 +77,8 @@ def layouts_of(kind: AdapterType, info: FamilyInfo) -> tuple[Layout, ...]:
     if kind in ("oft", "boft"):
         return ("diffusers",)  # read by this program, and through peft
     foremost: Layout = "kohya" if info.kohya else "comfyui"
+    if foremost in info.layouts and joined.joins(info.original):
+        return ("diffusers",)  # of joined modules ComfyUI reads LoRA alone
     return (foremost, "diffusers") if kind == "dora" else (foremost,)
 
 

@@ -12,10 +12,11 @@ from loraloom.errors import ConfigInvalid
 
 @dataclass(frozen=True)
 class Bucket:
-    """A size shared by all pictures of a batch."""
+    """A size shared by all pictures, or clips, of a batch."""
 
     width_px: int
     height_px: int
+    frames: int = 1
 
 
 @dataclass(frozen=True)

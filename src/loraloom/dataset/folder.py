@@ -1,16 +1,17 @@
-"""A folder of pictures with captions beside them, read and checked at once."""
+"""A folder of pictures, or clips, with captions beside them, read and checked at once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loraloom.dataset import caption_file, images, masks, notes
+from loraloom.dataset import caption_file, footage, images, masks, notes
 from loraloom.dataset.source import SourceFile, shown_name
 from loraloom.errors import (
     CaptionMissing,
@@ -46,6 +47,14 @@ class Item:
     mask: Path | None = None
     """A grey picture of the size of the whole picture: 255 is learnt, 0 is not; None: all is."""
     mask_sha256: str = ""
+    frames: int = 0
+    """Of a clip or a folder of frames; 0: it is a picture."""
+    fps: float = 0.0
+    """Of a clip, on average; 0 for a folder of frames, which is taken frame by frame."""
+
+    def frames_at(self, fps: float) -> int:
+        """How many frames it has at that rate; a picture has one."""
+        return math.floor(self.frames / self.fps * fps + 1e-3) if self.fps else max(self.frames, 1)
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,16 @@ class Dataset:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def read_folder(root: Path) -> Dataset:
+def read_folder(root: Path, *, clips: bool = False) -> Dataset:
     """Every picture in `root` (not its subfolders) with the `.txt` or `.caption` beside it, and
     its mask, where it has one, from `masks/` or as `-masklabel.png`; see dataset/masks.py.
+
+    With `clips` clips too, and folders of frames, which are refused otherwise.
 
     Raises FolderMissing, FolderEmpty, or DatasetProblems with all that is wrong in one list.
     """
     files = _read_names(root)
-    pictures, captions, problems = _pair_up(files.others)
+    pictures, captions, problems = _pair_up(files.others, clips=clips)
     problems += files.problems
     if not pictures and not problems:
         raise FolderEmpty(
@@ -93,9 +104,9 @@ def read_folder(root: Path) -> Dataset:
     return Dataset(root, tuple(items), notes=files.notes)
 
 
-def count_pictures(root: Path) -> int:
+def count_pictures(root: Path, *, clips: bool = False) -> int:
     """How many pictures `read_folder` would open. Raises FolderMissing."""
-    pictures, _, _ = _pair_up(_read_names(root).others)
+    pictures, _, _ = _pair_up(_read_names(root).others, clips=clips)
     return len(pictures)
 
 
@@ -166,12 +177,18 @@ def _visible_files(root: Path) -> list[Path]:
     if not root.is_dir():
         raise FolderMissing(f"{root} is a file; name the folder that holds the pictures")
     try:
-        return sorted(p for p in root.iterdir() if not p.name.startswith(".") and p.is_file())
+        return sorted(
+            p
+            for p in root.iterdir()
+            if not p.name.startswith(".") and (p.is_file() or footage.is_moving(p))
+        )
     except OSError as error:
         raise FolderMissing(f"The folder {root} cannot be read ({error.strerror})") from error
 
 
-def _pair_up(files: list[Path]) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+def _pair_up(
+    files: list[Path], *, clips: bool
+) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
     """Pictures and captions by stem, and what cannot be paired."""
     pictures: dict[str, list[Path]] = defaultdict(list)
     captions: dict[str, list[Path]] = defaultdict(list)
@@ -179,8 +196,13 @@ def _pair_up(files: list[Path]) -> tuple[dict[str, Path], dict[str, Path], list[
     for path in files:
         suffix = path.suffix.lower()
         # Names that some file systems hold to be the same must be the same here too.
-        stem = unicodedata.normalize("NFC", path.stem).casefold()
-        if suffix in images.SUFFIXES:
+        stem = path.name if path.is_dir() else path.stem
+        stem = unicodedata.normalize("NFC", stem).casefold()
+        if clips and footage.is_moving(path):
+            pictures[stem].append(path)
+        elif path.is_dir():
+            continue
+        elif suffix in images.SUFFIXES:
             pictures[stem].append(path)
         elif suffix in caption_file.SUFFIXES:
             captions[stem].append(path)
@@ -202,23 +224,31 @@ def _firsts(groups: dict[str, list[Path]]) -> dict[str, Path]:
 def _read_item(picture: Path, caption_path: Path | None, mask: Path | None) -> Item:
     """One item. Raises DatasetProblems with what is wrong in picture, caption and mask alike."""
     problems: list[str] = []
-    mask_sha256 = ""
-    caption, data, size = "", b"", (0, 0)
+    caption, digest, mask_sha256, size = "", "", "", (0, 0)
+    count, fps = 0, 0.0
     try:
         caption = _caption_of(picture, caption_path)
     except (CaptionMissing, CaptionUnreadable) as error:
         problems.append(str(error))
     try:
-        data = images.read_bytes(picture)
-        size = images.check_size(images.decode_rgb(data, picture.name).size, picture.name)
+        if footage.is_moving(picture):
+            found = footage.read(picture)
+            digest, size = found.sha256, (found.width_px, found.height_px)
+            count, fps = found.frames, found.fps
+        else:
+            data = images.read_bytes(picture)
+            digest = hashlib.sha256(data).hexdigest()
+            size = images.check_size(images.decode_rgb(data, picture.name).size, picture.name)
         if mask is not None:
             mask_sha256 = _check_mask(mask, size)
     except ImageUnreadable as error:
         problems.append(str(error))
     if problems:
         raise DatasetProblems(problems)
-    sha256 = hashlib.sha256(data).hexdigest()
-    return Item(picture, caption, sha256, *size, mask=mask, mask_sha256=mask_sha256)
+    return Item(
+        picture, caption, digest, *size,
+        mask=mask, mask_sha256=mask_sha256, frames=count, fps=fps,
+    )  # fmt: skip
 
 
 def _check_mask(mask: Path, picture_px: tuple[int, int]) -> str:

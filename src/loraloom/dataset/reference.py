@@ -40,21 +40,23 @@ def pin(source: str | Path) -> dict[str, Any]:
     return settings
 
 
-def count(source: str | Path) -> int:
+def count(source: str | Path, *, clips: bool = False) -> int:
     """How many pictures `read` would give. Raises FolderMissing, DatasetUnknown."""
     if not is_stored(source):
-        return count_pictures(Path(source))
+        return count_pictures(Path(source), clips=clips)
     return len(open_contents(source)[1].pictures)
 
 
-def read(source: str | Path) -> Dataset:
+def read(source: str | Path, *, clips: bool = False) -> Dataset:
     """The pictures, checked: of a folder decoded, of a stored dataset compared with their hashes.
+
+    Clips are among them for a base of video, `clips`; others refuse them.
 
     Raises FolderMissing, FolderEmpty, DatasetUnknown, DatasetDamaged, or DatasetProblems.
     """
     if not is_stored(source):
-        return read_folder(Path(source))
-    return _dataset(*open_contents(source))
+        return read_folder(Path(source), clips=clips)
+    return _dataset(*open_contents(source), clips=clips)
 
 
 def open_contents(source: str | Path) -> tuple[StoredDataset, Contents]:
@@ -72,7 +74,7 @@ def _open(source: str | Path) -> tuple[StoredDataset, str | None]:
     return Store().open(found[1]), found[2]
 
 
-def _dataset(stored: StoredDataset, contents: Contents) -> Dataset:
+def _dataset(stored: StoredDataset, contents: Contents, *, clips: bool) -> Dataset:
     """Items whose captions have the trigger of their concept. Raises what is wrong with them."""
     bare = [picture.name for picture in contents.pictures if not picture.caption]
     if bare:
@@ -80,7 +82,7 @@ def _dataset(stored: StoredDataset, contents: Contents) -> Dataset:
             [f"{name}: has no caption; give it one in the dataset {stored.name}" for name in bare]
         )
     moving = [picture.name for picture in contents.pictures if picture.is_clip]
-    if moving:
+    if moving and not clips:
         raise DatasetProblems(
             [f"{name}: is a clip, and this base learns from pictures; `loraloom dataset prepare "
              f"{stored.name} --frames` takes them out of clips" for name in moving]
@@ -115,6 +117,8 @@ def _item(stored: StoredDataset, picture: Picture, concept: Concept) -> Item:
         picture.crop,
         stored.objects.path(picture.mask) if picture.mask else None,
         picture.mask,
+        picture.frames,
+        picture.fps,
     )
 
 

@@ -65,6 +65,8 @@ class Drawing:
     steps: int
     width_px: int
     height_px: int
+    frames: int = 1
+    """More only on a base of video."""
 
 
 class Family(ABC):
@@ -94,7 +96,8 @@ class Family(ABC):
         *,
         timesteps: int = 1000,
     ) -> Tensor:
-        """The denoiser's output for x_t (B, C, h, w) at t (B,) in [0, 1], where 1 is noise.
+        """The denoiser's output for x_t (B, C, h, w) at t (B,) in [0, 1], where 1 is noise; of a
+        base of video (B, C, f, h, w).
 
         `condition`: what `collate` and `geometry` gave. `timesteps`: how many the base's scheduler
         has, for a denoiser that counts them. Flow families: towards noise - x0.
@@ -109,6 +112,18 @@ class Family(ABC):
     ) -> Sequence[Condition]:
         """The conditions as a pipeline wants them, which may ask for one length."""
         return conditions
+
+    def expert(self, name: str) -> Family:
+        """The family with that one of its denoisers as `denoiser`, the other as `denoiser_2`."""
+        raise NotImplementedError(f"{self.info.id} has one denoiser")
+
+    def times(self, parts: Parts) -> tuple[float, float]:
+        """From where to where the denoiser is used, of 0, clean, to 1, noise."""
+        return 0.0, 1.0
+
+    def loading(self, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """What the pipeline's load_lora_weights must be told of a file with this metadata."""
+        return {}
 
     # What is the same, unless a family says otherwise.
 
@@ -153,11 +168,12 @@ class Family(ABC):
         return latents.format_of(vae)
 
     def encode_image(self, vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, h, w)."""
+        """Pixels (B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, h, w); of a
+        base of video (B, 3, F, H, W) -> (B, C, f, h, w)."""
         return latents.encode(vae, pixels)
 
     def decode(self, vae: Any, scaled: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1]."""
+        """Scaled latents -> pixels in [-1, 1], of the shapes of `encode_image`."""
         return latents.decode(vae, scaled)
 
     def collate(self, conditions: Sequence[Condition]) -> dict[str, Tensor]:
@@ -221,24 +237,40 @@ class Family(ABC):
         how: Drawing,
         generator: torch.Generator | list[torch.Generator],
     ) -> list[Image.Image]:
-        """Pictures from the pipeline, one for each row of `embeds`."""
+        """Pictures from the pipeline, one for each row of `embeds`; of clips the first frame."""
+        return [frames[0] for frames in self.film(pipe, embeds, how, generator)]
+
+    def film(
+        self,
+        pipe: Any,
+        embeds: Embeds,
+        how: Drawing,
+        generator: torch.Generator | list[torch.Generator],
+    ) -> list[list[Image.Image]]:
+        """The frames of a clip for each row of `embeds`; of a base of pictures, one each."""
         import torch
 
-        exact = self.info.parts["vae"].always_float32
-        drawn: Any = pipe(
+        exact, moving = self.info.parts["vae"].always_float32, self.info.frames is not None
+        output = pipe(
             **embeds,
             **{self.info.guidance: how.guidance},
+            **({"num_frames": how.frames} if moving else {}),
             num_inference_steps=how.steps,
             width=how.width_px,
             height=how.height_px,
             generator=generator,
             output_type="latent" if exact else "pil",
-        ).images
+        )
+        drawn: Any = output.frames if moving else output.images
         if exact:
             with torch.no_grad(), torch.autocast(drawn.device.type, enabled=False):
-                drawn = pipe.image_processor.postprocess(self.decode(pipe.vae, drawn.float()))
-        pictures: list[Image.Image] = drawn
-        return pictures
+                pixels = self.decode(pipe.vae, drawn.float())
+            if moving:
+                drawn = pipe.video_processor.postprocess_video(pixels, output_type="pil")
+            else:
+                drawn = pipe.image_processor.postprocess(pixels)
+        clips: list[list[Image.Image]] = drawn if moving else [[picture] for picture in drawn]
+        return clips
 
     def profile(self, base: Path) -> BaseProfile:
         """The base's own sizes and defaults; reads JSON and TOML only."""

@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loraloom.families.parts import Part, PartName
+from loraloom.kinds import read_data
 
 PromptStyle = Literal["tags", "hybrid", "sentences"]
 Layout = Literal["kohya", "diffusers", "comfyui"]
 """Ways of naming an adapter file's tensors; see adapters/keys.py."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A module of diffusers that is all, or in this order a part, of one of the authors'."""
+
+    path: str
+    ratio: int = 1
+    """How many times as many outputs as inputs it has; counts only where several are joined."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,36 @@ class KohyaNames:
     """Folder of a part -> what its names begin with."""
     sgm: bool = False
     """Whether the denoiser's blocks go by Stability AI's own code ("input_blocks_4_1")."""
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """How many frames a video base takes: `step` × k + 1 from `least` to `most`."""
+
+    least: int
+    most: int
+    step: int
+    fps: int
+    """Frames a second that the base was trained at."""
+    group: int = 1
+    """Latent frames that make one token; the first is shown again until they come out even."""
+
+    def largest(self, available: int) -> int:
+        """The largest count of the form `step` × k + 1 up to `available`; 0 for none."""
+        return (available - 1) // self.step * self.step + 1 if available > 0 else 0
+
+    def fit(self, available: int) -> int:
+        """The same, up to `most`; 0 where it is less than `least`."""
+        count = self.largest(min(available, self.most))
+        return count if count >= self.least else 0
+
+
+def frame_rule(name: str) -> FrameRule:
+    """Of a base in data/video.toml."""
+    numbers = read_data("video")[name]
+    return FrameRule(
+        numbers["least_frames"], numbers["most_frames"], numbers["frame_step"], numbers["fps"]
+    )
 
 
 @dataclass(frozen=True)
@@ -53,10 +93,14 @@ class FamilyInfo:
     data: Mapping[str, Any] = field(repr=False)
     """data/<id>.toml: recipe defaults, `common` and one table per kind, `variants` and `cards`."""
 
+    frames: FrameRule | None = None
+    """Of a base of video, for which a picture is a clip of one frame."""
+    experts: tuple[str, ...] = ()
+    """Names of its denoisers, each of its own range of times; a run trains one of them."""
     kohya: KohyaNames | None = None
-    original: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
-    """Module path in the authors' own code, "*" a number -> those that it is in diffusers, with
-    their shares of its outputs; {}: adapters are not named so."""
+    original: Mapping[str, tuple[Joined, ...]] = field(default_factory=dict)
+    """Module path in the authors' own code, by which ComfyUI goes and in part kohya, "*" a number,
+    -> what diffusers has in its place; {}: named as in diffusers."""
     checkpoint: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Tensors, with their shapes, that tell its single checkpoint files; {}: none are read. Their
     configuration is data/checkpoints/<id>."""
@@ -80,11 +124,19 @@ class FamilyInfo:
     of one width the one that most files are of has it."""
     packed: bool = False
     """Whether the tokens are made outside of the denoiser, which then takes patch² x channels."""
+    named_apart: bool = False
+    """Whether diffusers has those modules of the table in no other family's denoiser, so that their
+    names tell the family of an adapter."""
 
     @property
     def folders(self) -> dict[PartName, str]:
-        """Part -> its folder; the names are the adapter file's components too."""
+        """Part -> its folder."""
         return {name: part.folder for name, part in self.parts.items()}
+
+    @property
+    def components(self) -> dict[PartName, str]:
+        """Part -> its name in adapter files."""
+        return {name: part.component or part.folder for name, part in self.parts.items()}
 
     @property
     def adapted(self) -> tuple[PartName, ...]:
@@ -132,3 +184,4 @@ class BaseProfile:
     prompt_style: PromptStyle | None = None
     licence: str = ""
     architecture: str = ""
+    frames: FrameRule | None = None

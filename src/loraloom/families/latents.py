@@ -1,4 +1,7 @@
-"""What a VAE's latents are scaled by, and pictures to latents and back: once for all families."""
+"""What a VAE's latents are scaled by, and pictures or clips to latents and back: for all families.
+
+Clips are (B, 3, F, H, W), and their latents (B, C, f, h, w).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ def format_of(vae: Any) -> LatentFormat:
     mean = getattr(config, "latents_mean", None)
     if mean is not None:
         scale = tuple(1 / std for std in config.latents_std)
-        return LatentFormat(len(mean), 2 ** len(config.temperal_downsample), tuple(mean), scale)
+        factor = getattr(config, "scale_factor_spatial", 2 ** len(config.temperal_downsample))
+        return LatentFormat(len(mean), factor, tuple(mean), scale)
     return LatentFormat(
         config.latent_channels,
         2 ** (len(config.block_out_channels) - 1),
@@ -42,21 +46,21 @@ def format_of(vae: Any) -> LatentFormat:
 
 
 def encode(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, h, w)."""
-    clips = takes_clips(vae)
-    posterior = vae.encode((pixels.unsqueeze(2) if clips else pixels).to(vae.dtype)).latent_dist
+    """Pixels (B, 3, …) in [-1, 1] -> mean and std of the scaled latents (B, C, …)."""
+    alone = pixels.ndim == 4 and takes_clips(vae)
+    posterior = vae.encode((pixels.unsqueeze(2) if alone else pixels).to(vae.dtype)).latent_dist
     mean, std = posterior.mean, posterior.std
-    if clips:
+    if alone:
         mean, std = mean.squeeze(2), std.squeeze(2)
     shift, scale = _factors(vae, mean)
     return (mean - shift) * scale, std * scale
 
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1]."""
+    """Scaled latents (B, C, …) -> pixels (B, 3, …) in [-1, 1]."""
     shift, scale = _factors(vae, latents)
     unscaled = (latents / scale + shift).to(vae.dtype)
-    if not takes_clips(vae):
+    if latents.ndim == 5 or not takes_clips(vae):
         pixels: Tensor = vae.decode(unscaled).sample
     else:
         pixels = vae.decode(unscaled.unsqueeze(2)).sample.squeeze(2)
@@ -83,7 +87,7 @@ def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 def _factors(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift and scale to broadcast over (B, C, h, w)."""
-    form = format_of(vae)
-    shift, scale = (like.new_tensor(values).view(-1, 1, 1) for values in (form.shift, form.scale))
+    """Shift and scale to broadcast over (B, C, …)."""
+    form, ones = format_of(vae), [1] * (like.ndim - 2)
+    shift, scale = (like.new_tensor(values).view(-1, *ones) for values in (form.shift, form.scale))
     return shift, scale

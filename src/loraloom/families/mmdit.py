@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loraloom.families.info import Joined
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,18 +28,19 @@ _STREAMS = {
     "txt_mod.lin": ("norm1_context.linear",),
 }
 _SINGLE = {
-    "linear1": (("attn.to_q", 1), ("attn.to_k", 1), ("attn.to_v", 1), ("proj_mlp", 4)),
-    "linear2": (("proj_out", 1),),
-    "modulation.lin": (("norm.linear", 1),),
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    "linear2": ("proj_out",),
+    "modulation.lin": ("norm.linear",),
 }
 ORIGINAL = {
     **{
-        f"double_blocks.*.{theirs}": tuple((f"transformer_blocks.*.{path}", 1) for path in ours)
+        f"double_blocks.*.{theirs}": tuple(Joined(f"transformer_blocks.*.{path}") for path in ours)
         for theirs, ours in _STREAMS.items()
     },
     **{
         f"single_blocks.*.{theirs}": tuple(
-            (f"single_transformer_blocks.*.{path}", share) for path, share in ours
+            Joined(f"single_transformer_blocks.*.{path}", ratio=4 if path == "proj_mlp" else 1)
+            for path in ours
         )
         for theirs, ours in _SINGLE.items()
     },

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 PartName = Literal[
-    "denoiser", "text_encoder", "text_encoder_2", "text_encoder_3",
+    "denoiser", "denoiser_2", "text_encoder", "text_encoder_2", "text_encoder_3",
     "tokenizer", "tokenizer_2", "tokenizer_3", "vae", "scheduler",
 ]  # fmt: skip
 ALL_PARTS: tuple[PartName, ...] = get_args(PartName)
@@ -36,6 +36,8 @@ class Part:
     class its own config names."""
     always_float32: bool = False
     """Whether lower precision gives wrong results."""
+    component: str = ""
+    """Its name in adapter files, where that is not its folder's."""
 
     def accepts(self, index: Mapping[str, object]) -> str | None:
         """The class that a model_index.json states for the part, if it may be of that class."""
@@ -53,6 +55,7 @@ class Parts:
     None (typed loosely: the libraries ship no types)."""
 
     denoiser: Any = None
+    denoiser_2: Any = None
     text_encoder: Any = None
     text_encoder_2: Any = None
     text_encoder_3: Any = None

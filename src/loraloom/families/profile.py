@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def read_profile(info: FamilyInfo, base: Path, variant: str) -> BaseProfile:
         prompt_style=said.get("prompt_style", info.prompt_style),
         licence=str(said.get("licence", info.licence)),
         architecture=str(facts.get("architecture", info.architecture)),
+        frames=info.frames and replace(info.frames, **facts.get("frames", {})),
     )
 
 

@@ -54,10 +54,11 @@ class Generator:
         self._parts = self._family.load(folder, dtype=dtype, device=device or choose_device())
         info = self._family.info
         self._shapes = {
-            info.folders[part]: weight_shapes(getattr(self._parts, part)) for part in info.adapted
+            info.components[part]: weight_shapes(getattr(self._parts, part))
+            for part in info.adapted
         }
         self._merged = MergedAdapters(
-            {info.folders[part]: layers_of(getattr(self._parts, part)) for part in info.adapted}
+            {info.components[part]: layers_of(getattr(self._parts, part)) for part in info.adapted}
         )
         self._pipeline: Any = self._family.pipeline(self._parts)
         self._samples = sampling(info, self._profile)
@@ -78,12 +79,14 @@ class Generator:
         if name in self._loaded:
             raise AdapterNameUnknown(f"An adapter named {name!r} is already loaded.")
         check_keys(path, self._shapes)
-        state, _ = read(path, self._shapes)
+        state, metadata = read(path, self._shapes)
         if all(weights.kind == "lora" for _, _, weights in each(state)):
             inner = f"adapter_{len(self._loaded)}"
             # Scale folded in: diffusers mixes up alphas that differ between modules.
             tensors = to_diffusers(with_unit_scale(state))
-            self._pipeline.load_lora_weights(tensors, adapter_name=inner)
+            self._pipeline.load_lora_weights(
+                tensors, adapter_name=inner, **self._family.loading(metadata)
+            )
             self._loaded[name] = inner
         else:  # diffusers loads none of the other kinds rightly at each scale
             self._merged.add(name, state)

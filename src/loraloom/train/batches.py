@@ -15,6 +15,7 @@ from loraloom.dataset.buckets import Crop, choose_bucket, plan_crop
 from loraloom.dataset.folder import Item
 from loraloom.families.base import Geometry
 from loraloom.families.info import BaseProfile
+from loraloom.train import clips
 from loraloom.train.streams import shuffled, stream, uniform
 
 SHUFFLES_PER_CAPTION = 16
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Example:
-    """One picture as it is trained on."""
+    """One picture, or clip, as it is trained on; crop.bucket says with how many frames."""
 
     path: Path
     sha256: str
@@ -37,6 +38,8 @@ class Example:
     mask: Path | None = None
     """Which parts of the picture count; None: all of it."""
     mask_sha256: str = ""
+    fps: float = 0.0
+    """Frames a second at which its clip is taken; 0 for a picture."""
 
     @property
     def key(self) -> str:
@@ -69,20 +72,11 @@ def examples_of(
 ) -> tuple[Example, ...]:
     """Each item with the crop that fits it to a size the base can train on.
 
-    In the order of their content: file names must not change what a seed draws.
+    In the order of their content: file names must not change what a seed draws. Raises
+    DatasetProblems naming the clips that have too few frames.
     """
-    examples = (
-        Example(
-            item.path,
-            item.sha256,
-            item.caption,
-            _crop(item, data, profile),
-            repeats=item.repeats,
-            mask=item.mask,
-            mask_sha256=item.mask_sha256,
-        )
-        for item in items
-    )
+    clips.refuse_short(items, data, profile)
+    examples = (_example(item, data, profile) for item in items)
     return tuple(sorted(examples, key=lambda example: example.key))
 
 
@@ -145,6 +139,23 @@ def caption_variants(example: Example, data: DataConfig, seed: int) -> tuple[str
         for number in range(SHUFFLES_PER_CAPTION)
     )
     return tuple(", ".join([*kept, *order]) for order in orders)
+
+
+def _example(item: Item, data: DataConfig, profile: BaseProfile) -> Example:
+    crop, rule = _crop(item, data, profile), profile.frames
+    example = Example(
+        item.path,
+        item.sha256,
+        item.caption,
+        crop,
+        repeats=item.repeats,
+        mask=item.mask,
+        mask_sha256=item.mask_sha256,
+    )
+    if not rule or not item.frames:
+        return example
+    bucket = replace(crop.bucket, frames=clips.used_frames(item, data, rule))
+    return replace(example, crop=replace(crop, bucket=bucket), fps=float(rule.fps))
 
 
 def _crop(item: Item, data: DataConfig, profile: BaseProfile) -> Crop:

@@ -16,10 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from loraloom.dataset import masks
+from loraloom.dataset import footage, masks
 from loraloom.dataset.buckets import apply_crop
 from loraloom.dataset.images import open_rgb
 from loraloom.families.base import Condition, Family
+from loraloom.families.info import FrameRule
 from loraloom.families.parts import Parts
 from loraloom.files import write_atomic
 from loraloom.train.batches import Example
@@ -69,8 +70,8 @@ class TensorCache:
 
 
 def latent_key(vae_id: str, example: Example, mirrored: bool) -> str:
-    """The VAE, the picture, its crop and mirroring; never its place in a list."""
-    return _key("latent", vae_id, example.sha256, asdict(example.crop), mirrored)
+    """The VAE, the picture or clip, its crop and mirroring; never its place in a list."""
+    return _key("latent", vae_id, example.sha256, asdict(example.crop), example.fps, mirrored)
 
 
 def mask_key(example: Example, mirrored: bool, cells: tuple[int, int]) -> str:
@@ -84,17 +85,24 @@ def text_key(encoder_id: str, clip_skip: int, caption: str) -> str:
 
 
 def fill_latents(
-    cache: TensorCache, family: Family, vae: Any, wanted: Mapping[str, tuple[Example, bool]]
+    cache: TensorCache,
+    family: Family,
+    vae: Any,
+    wanted: Mapping[str, tuple[Example, bool]],
+    rule: FrameRule | None = None,
 ) -> Iterator[Stage]:
     """Mean and std of each picture's latents (C, …); `wanted`: key -> example, mirrored.
 
+    With the `rule` of a base of video they are those of clips, (C, f, h, w).
     One at a time, so that a latent never depends on what it was encoded with.
     """
 
     def encode(key: str) -> dict[str, Tensor]:
         example, mirrored = wanted[key]
-        pixels = load_pixels(example, mirrored).unsqueeze(0).to(vae.device)
-        mean, std = family.encode_image(vae, pixels)
+        pixels = load_clip(example, mirrored) if rule else load_pixels(example, mirrored)
+        mean, std = family.encode_image(vae, pixels.unsqueeze(0).to(vae.device))
+        if rule:
+            mean, std = (in_groups(latent, rule.group) for latent in (mean, std))
         return {"mean": mean[0].float(), "std": std[0].float()}
 
     yield from _fill(cache, "latents", wanted, encode)
@@ -136,7 +144,28 @@ def condition(cache: TensorCache, key: str) -> Condition:
 
 def load_pixels(example: Example, mirrored: bool) -> Tensor:
     """The cropped picture as (3, H, W) in [-1, 1]."""
-    image: Image.Image = apply_crop(open_rgb(example.path), example.crop)
+    return _pixels(open_rgb(example.path), example, mirrored)
+
+
+def load_clip(example: Example, mirrored: bool) -> Tensor:
+    """The cropped frames as (3, F, H, W) in [-1, 1]; a picture is a clip of one frame.
+
+    Raises ImageUnreadable.
+    """
+    if not example.fps:
+        return load_pixels(example, mirrored).unsqueeze(1)
+    frames = footage.frames(example.path, example.crop.bucket.frames, example.fps)
+    return torch.stack([_pixels(frame, example, mirrored) for frame in frames], dim=1)
+
+
+def in_groups(latents: Tensor, size: int) -> Tensor:
+    """Latents (B, C, f, h, w) with the first frame again before it, until `size` divides f."""
+    missing = -latents.shape[2] % size
+    return torch.cat([latents[:, :, :1]] * missing + [latents], dim=2)
+
+
+def _pixels(image: Image.Image, example: Example, mirrored: bool) -> Tensor:
+    image = apply_crop(image, example.crop)
     if mirrored:
         image = ImageOps.mirror(image)
     pixels = torch.from_numpy(np.array(image, dtype=np.float32))

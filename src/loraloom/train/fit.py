@@ -32,6 +32,7 @@ def check(config: TrainConfig, info: FamilyInfo) -> None:
         *(f"{name} has no effect {why}; leave it out." for name, why in idle),
         *_contradictions(config),
         *(f"The setting {name} is missing." for name in _missing(config, info)),
+        *_unfit(config, info),
     ]
     if problems:
         raise ConfigInvalid("\n".join(problems))
@@ -63,9 +64,34 @@ def _idle(config: TrainConfig, info: FamilyInfo) -> Iterator[tuple[str, str]]:
         yield f"adapter.{name} = {value!r}", f'with adapter.type = "{config.adapter.type}"'
     if config.clip_skip and not info.clip_skip:
         yield f"clip_skip = {config.clip_skip}", f"{on}, whose text encoders are taken whole"
+    if config.expert and not info.experts:
+        yield f"expert = {config.expert!r}", f"{on}, which has one denoiser"
+    if not info.frames:
+        for name, count in _frames(config):
+            yield f"{name} = {count}", f"{on}, which draws pictures"
     if config.text_encoder.ratio and not info.trained_encoders:
         ratio = f"text_encoder.ratio = {config.text_encoder.ratio}"
         yield ratio, f"{on}, whose text encoder is too large to be trained beside it"
+
+
+def _unfit(config: TrainConfig, info: FamilyInfo) -> Iterator[str]:
+    """An expert that is not named, and counts of frames that the base of video cannot take."""
+    if info.experts and config.expert not in info.experts:
+        yield f"The setting expert is missing: one of {', '.join(info.experts)}."
+    rule = info.frames
+    for name, count in _frames(config):
+        if rule and rule.largest(count) != count:
+            low, high = rule.largest(count), rule.largest(count) + rule.step
+            yield (
+                f"{name} = {count} is not possible on {info.title}, which takes {rule.step} k + 1 "
+                f"frames: {low} or {high}, for example."
+            )
+
+
+def _frames(config: TrainConfig) -> list[tuple[str, int]]:
+    """(setting, frames) as far as they are given."""
+    given = {"data.frames": config.data.frames, "samples.frames": config.samples.frames}
+    return [(name, count) for name, count in given.items() if count is not None]
 
 
 def _idle_of_adapter(adapter: AdapterConfig) -> Iterator[tuple[str, object]]:

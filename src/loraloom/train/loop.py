@@ -187,6 +187,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
                 sampled = sample(
                     config.samples, setup.family, setup.base, setup.profile, live.parts,
                     out / "samples", step, clip_skip=config.clip_skip, text_dtype=setup.text_dtype,
+                    frames=config.data.frames or 1,
                 )  # fmt: skip
             yield sampled
             yield from watch.see(sampled)
@@ -241,7 +242,7 @@ def _encode_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage | Warne
     if all(key in tensors for key in (*latents, *captions)):
         return
     vae = family.load(setup.base, only=["vae"], device=setup.device).vae
-    yield from cache.fill_latents(tensors, family, vae, latents)
+    yield from cache.fill_latents(tensors, family, vae, latents, setup.profile.frames)
     del vae
     texts: tuple[PartName, ...] = text_parts(family.info.parts) if captions else ()
     parts = family.load(setup.base, only=texts, dtype=setup.text_dtype, device=setup.device)

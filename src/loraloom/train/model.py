@@ -87,7 +87,8 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     parts = setup.family.load(
         setup.base, only=("denoiser", "scheduler"), dtype=setup.dtype, device=setup.device
     )
-    parts.denoiser.to(memory_format=torch.channels_last)
+    if not info.frames:  # the layout is for pictures only
+        parts.denoiser.to(memory_format=torch.channels_last)
     if config.objective.zero_terminal_snr:
         parts.scheduler = zero_terminal_snr(parts.scheduler)
     if config.gradient_checkpointing:
@@ -100,7 +101,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     trained, constant = _over("denoiser/", weights.trained), _over("denoiser/", weights.constant)
     ratio = config.adapter.plus_ratio
     groups = weights.rates(config.optimiser.learning_rate, ratio)
-    components = {info.folders["denoiser"]: parts.denoiser}
+    components = {info.components["denoiser"]: parts.denoiser}
     texts: Texts = FrozenTexts(lambda caption: condition(cache, setup.text_key(caption)))
     if setup.text_encoder_steps:
         parts.take(
@@ -114,7 +115,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
             trained |= _over(f"{part}/", weights.trained)
             constant |= _over(f"{part}/", weights.constant)
             groups += weights.rates(config.text_encoder.learning_rate, ratio)
-            components[info.folders[part]] = encoder
+            components[info.components[part]] = encoder
         texts = TrainedTexts(setup.family, parts, config.clip_skip)
     tuners.check_ranks(config.adapter, components.values())
     return Model(
@@ -122,7 +123,9 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         trained=trained,
         optimiser=optimiser.build(groups, config.optimiser),
         texts=texts,
-        objective=objective_of(parts.scheduler, config.objective, setup.device),
+        objective=objective_of(
+            parts.scheduler, config.objective, setup.device, setup.family.times(parts)
+        ),
         components=components,
         constant=constant,
         average=Average(trained, config.ema_decay) if config.ema_decay else None,

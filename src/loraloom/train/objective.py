@@ -117,6 +117,8 @@ class Flow:
     std: float
     shift: Shift
     device: str = "cpu"
+    within: tuple[float, float] = (0.0, 1.0)
+    """The times that the denoiser is used for: no others are drawn."""
 
     prediction_type = "flow"
     noise_offset = 0.0
@@ -124,15 +126,17 @@ class Flow:
 
     def draw(self, start: float, count: int, tokens: int) -> Tensor:
         """`count` times (count,) of the chosen distribution for a uniform `start` in [0, 1)."""
-        t = _spread(start, count)
+        factor = self.shift.factor(tokens)
+        low, high = (self._share_before(time, factor) for time in self.within)
+        t = low + (high - low) * _spread(start, count)
         if self.times == "logit_normal":
             t = torch.sigmoid(self.mean + self.std * torch.special.ndtri(t.clamp(1e-7, 1 - 1e-7)))
-        factor = self.shift.factor(tokens)
         return (factor * t / (1 + (factor - 1) * t)).float().to(self.device)
 
     def nearest(self, times: Sequence[float]) -> Tensor:
-        """The times themselves."""
-        return torch.tensor(times, device=self.device)
+        """The times themselves, as fractions of the way through those that are used."""
+        low, high = self.within
+        return torch.tensor([low + (high - low) * t for t in times], device=self.device)
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t, of any shape (B, …)."""
@@ -151,22 +155,43 @@ class Flow:
         """1 everywhere: how often a time is drawn is its weight."""
         return torch.ones_like(t)
 
+    def _share_before(self, t: float, factor: float) -> float:
+        """The share of all times that would be drawn before t."""
+        if t in (0.0, 1.0):
+            return t
+        t = t / (factor - (factor - 1) * t)
+        if self.times == "uniform":
+            return t
+        normal = torch.tensor((math.log(t / (1 - t)) - self.mean) / self.std, dtype=torch.float64)
+        return float(torch.special.ndtr(normal))
+
 
 Objective = Diffusion | Flow
 
 
-def objective_of(scheduler: Any, config: ObjectiveConfig, device: str = "cpu") -> Objective:
-    """The objective that a base was saved with. Raises BaseUnknown where it cannot be trained."""
-    if hasattr(scheduler, "alphas_cumprod"):
+def objective_of(
+    scheduler: Any,
+    config: ObjectiveConfig,
+    device: str = "cpu",
+    within: tuple[float, float] = (0.0, 1.0),
+) -> Objective:
+    """The objective that a base was saved with. Raises BaseUnknown where it cannot be trained.
+
+    `within`: the times that the denoiser is used for, of a base of flow matching.
+    """
+    # Solvers for both kinds, such as UniPC, tell which by what the base predicts.
+    flows = scheduler.config.get("prediction_type") == "flow_prediction"
+    if hasattr(scheduler, "alphas_cumprod") and not flows:
         return _diffusion(scheduler, config, device)
-    if "FlowMatch" not in type(scheduler).__name__:
+    if not flows and "FlowMatch" not in type(scheduler).__name__:
         raise BaseUnknown(
             f"The base's scheduler is a {type(scheduler).__name__}; only discrete diffusion and "
             "flow matching can be trained."
         )
     assert config.times is not None and config.shift is not None, "see train/fit.py"
     shift = _shift(scheduler.config, config.shift)
-    return Flow(config.times, config.logit_mean or 0.0, config.logit_std or 1.0, shift, device)
+    mean, std = config.logit_mean or 0.0, config.logit_std or 1.0
+    return Flow(config.times, mean, std, shift, device, within)
 
 
 def offset_noise(noise: Tensor, generator: torch.Generator, strength: float) -> Tensor:

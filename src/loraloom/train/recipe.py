@@ -58,14 +58,15 @@ def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> Tra
     base = str(overrides.get("base", TrainConfig.model_fields["base"].default))
     family = families.detect(base)
     data = merge({"data": {}}, overrides)["data"]
+    clips = family.info.frames is not None
     concepts = data.get("concepts")
     if concepts is None:
         folder = _named_folder(data.get("folder"), "data.folder")
-        images, pinned = reference.count(folder), reference.pin(folder)
+        images, pinned = reference.count(folder, clips=clips), reference.pin(folder)
         if pinned:
             overrides = merge(pinned, overrides, {"data": pinned["data"]})
     else:
-        images, concepts = _pin_concepts(concepts)
+        images, concepts = _pin_concepts(concepts, clips=clips)
         overrides = merge(overrides, {"data": {"concepts": concepts}})
     return fill(overrides, family.info, family.profile(resolve_base(base)), images, preset)
 
@@ -81,7 +82,7 @@ def _named_folder(folder: object, setting: str) -> str | Path:
     return folder
 
 
-def _pin_concepts(concepts: object) -> tuple[int, list[Tree]]:
+def _pin_concepts(concepts: object, *, clips: bool) -> tuple[int, list[Tree]]:
     """How many pictures several concepts have, and their tables with stored sets pinned."""
     if not isinstance(concepts, list | tuple) or not all(isinstance(c, Mapping) for c in concepts):
         raise ConfigInvalid(
@@ -94,7 +95,7 @@ def _pin_concepts(concepts: object) -> tuple[int, list[Tree]]:
         pinned = reference.pin(folder)
         own = {key: value for key, value in pinned.items() if key != "data"}
         tables.append(merge(own, concept, pinned.get("data", {})))
-        images += reference.count(folder)
+        images += reference.count(folder, clips=clips)
     return images, tables
 
 

@@ -1,15 +1,18 @@
-"""Pictures of fixed prompts while training, through the pipeline that users run."""
+"""Pictures or clips of fixed prompts while training, through the pipeline that users run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from loraloom.config import SamplesConfig
+from loraloom.dataset.prepare import encode
 from loraloom.families.base import Drawing, Family
 from loraloom.families.info import BaseProfile
-from loraloom.families.parts import Parts, text_parts
+from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.files import write_png
 from loraloom.train.events import Sampled
 from loraloom.train.precision import autocast
@@ -26,8 +29,9 @@ def sample(
     *,
     clip_skip: int,
     text_dtype: torch.dtype | None,
+    frames: int = 1,
 ) -> Sampled:
-    """Draw each prompt with its fixed seed into folder/step-000123-0.png.
+    """Draw each prompt with its fixed seed into folder/step-000123-0.png, or .mp4 for a clip.
 
     Parts that were freed after caching are loaded for the while.
     """
@@ -35,18 +39,36 @@ def sample(
     parts = Parts()
     parts.take(live)
     parts.take(family.load(base, only=("vae", "scheduler"), device=device))
+    second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
+    parts.take(family.load(base, only=second, dtype=dtype, device=device))
     texts = [p for p in text_parts(family.info.parts) if not getattr(live, p)]
     parts.take(family.load(base, only=texts, dtype=text_dtype, device=device))
     pipe = family.pipeline(parts)
+    multiple = profile.size_multiple_px
+    side_px = profile.native_px // multiple * multiple
     paths = []
     for number, prompt in enumerate(config.prompts):
         with torch.no_grad(), autocast(live.denoiser.device.type, dtype):
-            image = family.draw(
+            drawn = family.film(
                 pipe,
                 family.prompt_embeds(parts, [prompt], [""], clip_skip=clip_skip),
-                Drawing(config.guidance, config.steps, profile.native_px, profile.native_px),
+                Drawing(config.guidance, config.steps, side_px, side_px, config.frames or frames),
                 torch.Generator().manual_seed(config.seed + number),
             )[0]
-        paths.append(folder / f"step-{step:06d}-{number}.png")
-        write_png(paths[-1], image)
+        stem = folder / f"step-{step:06d}-{number}"
+        paths.append(_write(stem, drawn, profile.frames.fps if profile.frames else 0))
     return Sampled(step, tuple(paths))
+
+
+def _write(stem: Path, frames: list[Image.Image], fps: int) -> Path:
+    """A picture, or several frames as a clip. Raises DiskFull, OutputUnwritable."""
+    if len(frames) == 1:
+        path = stem.with_suffix(".png")
+        write_png(path, frames[0])
+        return path
+    path = stem.with_suffix(".mp4")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with encode.mp4(path, fps, frames[0].size) as clip:
+        for frame in frames:
+            clip.add(np.asarray(frame, np.uint8))
+    return path

@@ -18,7 +18,7 @@ from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import PartName, text_parts
 from loraloom.settings import resolve_base
-from loraloom.train import batches, fit, optimiser
+from loraloom.train import batches, clips, fit, optimiser
 from loraloom.train.batches import Example, caption_variants
 from loraloom.train.cache import latent_key, text_key
 from loraloom.train.events import Warned
@@ -105,9 +105,12 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
     base = resolve_base(config.base)
     family = families.detect(base)
     fit.check(config, family.info)
+    if config.expert:
+        family = family.expert(config.expert)
     optimiser.check(config.optimiser)
     profile = family.profile(base)
-    dataset, changed = _read_pictures(config)
+    dataset, changed = _read_pictures(config, clips=profile.frames is not None)
+    clips.refuse_prior(dataset.items, config.prior)
     everything = batches.examples_of(dataset.items, config.data, profile)
     examples, held_out = batches.split(everything, config.data.held_out_fraction, config.seed)
     if not examples:
@@ -134,17 +137,19 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         warnings=(
             *map(Warned, dataset.notes),
             *_warnings(config, everything, changed),
+            *map(Warned, _other_expert(config, family)),
+            *map(Warned, clips.warnings(dataset.items, config.data, profile)),
         ),
         processes=join(device),
     )
 
 
-def _read_pictures(config: TrainConfig) -> tuple[Dataset, int]:
+def _read_pictures(config: TrainConfig, *, clips: bool) -> tuple[Dataset, int]:
     """The pictures of the folder or of all concepts, and how many captions got a trigger."""
     if config.data.folder is not None:
-        return with_trigger(reference.read(config.data.folder), config.trigger)
+        return with_trigger(reference.read(config.data.folder, clips=clips), config.trigger)
     read = [
-        (concept, *with_trigger(reference.read(concept.folder), concept.trigger))
+        (concept, *with_trigger(reference.read(concept.folder, clips=clips), concept.trigger))
         for concept in config.data.concepts
     ]
     items = [
@@ -181,16 +186,27 @@ def _digest(examples: tuple[Example, ...]) -> str:
     return hashlib.sha256("".join(example.key for example in examples).encode()).hexdigest()
 
 
+def _other_expert(config: TrainConfig, family: Family) -> Iterator[str]:
+    others = [name for name in family.info.experts if name != config.expert]
+    if others:
+        yield (
+            f"This run trains the expert {config.expert} of {family.info.title}; a second run with "
+            f"expert = {others[0]} trains the other, and both files are used together."
+        )
+
+
 def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) -> Iterator[Warned]:
     if changed and config.data.concepts:
         yield Warned(f"{changed} captions had no trigger; their concept's was put first in each.")
     elif changed:
         yield Warned(f"No caption had the trigger {config.trigger!r}; it was put first in each.")
-    kind, count = kinds.info(config.kind), len(examples)
-    if not kind.minimum <= count <= kind.maximum:
+    moving, count = any(example.fps for example in examples), len(examples)
+    sizes = kinds.clips() if moving else kinds.info(config.kind)
+    if not sizes.minimum <= count <= sizes.maximum:
+        what, of = ("clips", "a set of clips") if moving else ("pictures", f"kind = {config.kind}")
         yield Warned(
-            f"{count} pictures are {'few' if count < kind.minimum else 'many'} for kind = "
-            f"{config.kind}: {kind.recommended_from} to {kind.recommended_to} are recommended."
+            f"{count} {what} are {'few' if count < sizes.minimum else 'many'} for {of}: "
+            f"{sizes.recommended_from} to {sizes.recommended_to} are recommended."
         )
     small = sum(example.crop.enlarges for example in examples)
     if small:

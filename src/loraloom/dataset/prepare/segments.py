@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.dataset.prepare.target import FrameRule
+from loraloom.families.info import FrameRule
 
 LOOK_PX = (64, 36)
 """Frames are compared at this size."""

@@ -7,26 +7,11 @@ from functools import cache
 
 from loraloom.dataset.buckets import Bucket, choose_bucket
 from loraloom.dataset.readiness.native import native_of
+from loraloom.families.info import FrameRule, frame_rule
 from loraloom.kinds import read_data
 
 LARGEST_ASPECT = 2.0
 """Of buckets for the pictures of a video base."""
-
-
-@dataclass(frozen=True)
-class FrameRule:
-    """How many frames a video base takes: `step` × k + 1 from `least` to `most`."""
-
-    least: int
-    most: int
-    step: int
-    fps: int
-    """Frames a second that the base was trained at."""
-
-    def fit(self, available: int) -> int:
-        """The largest possible count up to `available`; 0 where it is too few."""
-        count = (min(available, self.most) - 1) // self.step * self.step + 1
-        return count if count >= self.least and available > 0 else 0
 
 
 @dataclass(frozen=True)
@@ -64,12 +49,7 @@ def video_bases() -> dict[str, Target]:
             numbers["long_side_px"],
             numbers["multiple_px"],
             LARGEST_ASPECT,
-            FrameRule(
-                numbers["least_frames"],
-                numbers["most_frames"],
-                numbers["frame_step"],
-                numbers["fps"],
-            ),
+            frame_rule(name),
         )
         for name, numbers in read_data("video").items()
     }
@@ -84,5 +64,6 @@ def target_of(base: str) -> Target:
         return video_bases()[base]
     native = native_of(base)
     return Target(
-        native.title, native.side_px, native.side_px, native.multiple_px, native.max_aspect
-    )
+        native.title, native.side_px, native.side_px, native.multiple_px, native.max_aspect,
+        native.frames,
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from loraloom.dataset.readiness.duplicates import SAME, Pair, groups
 from loraloom.dataset.readiness.exposure import Exposure
 from loraloom.dataset.readiness.listing import Picture
 from loraloom.dataset.readiness.picture import Measures
+from loraloom.families.info import FrameRule
 from loraloom.findings import Finding, Severity
 from loraloom.kinds import Kind, info
 
@@ -43,6 +44,8 @@ class Native:
     multiple_px: int
     max_aspect: float
     prompt_style: rules.Style
+    frames: FrameRule | None = None
+    """Of a base of video."""
 
 
 def judge_picture(name: str, found: Measures, native: Native, kind: Kind) -> Iterator[Finding]:

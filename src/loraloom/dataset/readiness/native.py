@@ -16,8 +16,9 @@ def native_of(base: str) -> Native:
     if base not in installed and base in infos:
         info = infos[base]
         return Native(
-            info.title, info.native_px, info.size_multiple_px, info.max_aspect, info.prompt_style
-        )
+            info.title, info.native_px, info.size_multiple_px, info.max_aspect, info.prompt_style,
+            info.frames,
+        )  # fmt: skip
     try:
         folder = settings.resolve_base(base)
     except BaseUnknown as error:
@@ -36,4 +37,5 @@ def native_of(base: str) -> Native:
         profile.size_multiple_px,
         profile.max_aspect,
         profile.prompt_style or family.info.prompt_style,
+        profile.frames,
     )
