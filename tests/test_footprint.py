@@ -150,7 +150,9 @@ def test_cards_train_what_they_are_said_to(name: str, tmp_path: Path) -> None:
         if row.get("recommended", True):
             needed = outline.estimate(config.model_copy(update={"batch_size": row["batch_size"]}))
             if needed.base_mib < available * 0.9:  # a 12 B base in bfloat16 fills 24 GiB by itself
-                assert needed.peak_mib <= available, (card, needed)
+                # An adapter grows with its rank; `needed` is of the highest.
+                spared = needed.adapter_mib * (1 - row["rank"] / rank)
+                assert needed.peak_mib - spared <= available, (card, needed)
         else:
             plain = {"gradient_checkpointing": False, "batch_size": 1}
             assert outline.estimate(config.model_copy(update=plain)).peak_mib > available
