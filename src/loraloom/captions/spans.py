@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from loraloom.captions import vocabulary
 from loraloom.captions.reading import TRIGGER, has_key, longest_at
 from loraloom.captions.vocabulary import Feature, Key
+from loraloom.captions.words import is_chinese
 
 _LONGEST = 7
 
@@ -93,8 +94,25 @@ def _open_spans(words: tuple[str, ...], feature: Feature) -> Iterator[Span]:
             yield Span(first, last, feature.title)
     start = int(bool(words) and words[0] == TRIGGER)
     short = 1 < len(words) - start < _LONGEST and not set(words[:-1]) & function
-    if short and longest_at(words, len(words), feature.tails):
+    tail = longest_at(words, len(words), feature.tails) if short else 0
+    if tail and not _acts(words[start : len(words) - tail], feature):
         yield Span(start, len(words), feature.title)
+
+
+def _acts(words: tuple[str, ...], feature: Feature) -> bool:
+    """Whether somebody is named, or something done: "cat asleep" + "sofa", "opening" + "door"."""
+    doing = vocabulary.grammar_words("doing")
+    if any(longest_from(words, first, _actors()) for first in range(len(words))):
+        return True
+    return any(
+        word in doing or (word.endswith("ing") and (word,) not in feature.modifiers)
+        for word in words
+    )
+
+
+@cache
+def _actors() -> frozenset[Key]:
+    return vocabulary.grammar_keys("subject") | vocabulary.grammar_keys("people")
 
 
 def _says_nothing_else(words: tuple[str, ...], feature: Feature, siblings: frozenset[Key]) -> bool:
@@ -180,7 +198,8 @@ def _after_head(
     end = last
     while end < len(words) and words[end] in linking:
         end += 1
-    if end == last or (feature.keeps_head and words[head] != TRIGGER):
+    predicate = end == last and bool(words[end:]) and is_chinese("".join(words[end - 1 : end + 1]))
+    if (end == last and not predicate) or (feature.keeps_head and words[head] != TRIGGER):
         return
     stop, found, needed = end, False, not feature.needs
     while stop < len(words):
@@ -195,6 +214,9 @@ def _after_head(
         else:
             break
     # "is a young woman" describes another head, which is found by itself.
+    # Chinese needs no "is", but then nothing else may follow: "線條細膩".
+    if predicate and end < len(words):
+        return
     if found and needed and not (feature.keeps_head and end < len(words)):
         yield Span(last if feature.keeps_head else head, end, feature.title)
 
