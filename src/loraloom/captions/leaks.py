@@ -49,7 +49,7 @@ def find(
         if kind is Kind.STYLE and _shows_picture(words):
             spans = []
         if kind is Kind.SCENE:
-            spans = [span for span in spans if not _names_subject(span, words)]
+            spans = [span for span in spans if not _is_foreground(span, words)]
         merged = _merged(spans)
         merged = [_with_its_place(span, words, heads_of(excluded)) for span in merged]
         if kind in (Kind.CHARACTER, Kind.SCENE):
@@ -181,8 +181,8 @@ def _weak(kind: Kind) -> tuple[str, ...]:
 
 def _is_own(span: Span, words: tuple[str, ...], phrase: int) -> bool:
     """Whether what is told is the object's own and not its surroundings'."""
-    heads = vocabulary.grammar_words("surrounding_heads")
-    if heads & set(words[span.last - 1 : span.last + 1]):
+    around = vocabulary.grammar_words("surrounding_heads") | vocabulary.grammar_words("trailers")
+    if around & set(words[span.last - 1 : span.last + 1]):
         return False
     if span.modifier and phrase > 1:
         return False  # another thing beside the object
@@ -203,9 +203,14 @@ def _shows_picture(words: tuple[str, ...]) -> bool:
     return any(longest_from(words, first, shown) for first in range(len(words)))
 
 
-def _names_subject(span: Span, words: tuple[str, ...]) -> bool:
-    """ "a street musician", "a city fox": the place only says what kind of subject it is."""
-    return span.last < len(words) and words[span.last] in vocabulary.grammar_words("subject")
+def _is_foreground(span: Span, words: tuple[str, ...]) -> bool:
+    """ "a street musician": the place only says what kind of subject; "holding a lantern"."""
+    if span.last < len(words) and words[span.last] in vocabulary.grammar_words("subject"):
+        return True
+    first, passed = span.first, vocabulary.grammar_words("articles") | {"著", "了"}
+    while first and words[first - 1] in passed:
+        first -= 1
+    return first > 0 and words[first - 1] in vocabulary.grammar_words("handling")
 
 
 def _merged(spans: list[Span]) -> list[Span]:

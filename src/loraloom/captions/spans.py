@@ -44,7 +44,8 @@ def feature_spans(
     yield from _phrase_spans(words, feature, siblings)
     yield from _open_spans(words, feature)
     if _says_nothing_else(words, feature, siblings):
-        first = next(i for i, word in enumerate(words) if word != TRIGGER)
+        passed = vocabulary.grammar_words("whereabouts") | {TRIGGER}
+        first = next(at for at, word in enumerate(words) if word not in passed)
         yield Span(first, len(words), feature.title)
     for head in range(len(words)):
         count = _head_length(words, head, feature)
