@@ -93,11 +93,20 @@ def _open_spans(words: tuple[str, ...], feature: Feature) -> Iterator[Span]:
             last += 1
         if opening:
             yield Span(first, last, feature.title)
-    start = int(bool(words) and words[0] == TRIGGER)
-    short = 1 < len(words) - start < _LONGEST and not set(words[:-1]) & function
+    start = _tag_start(words, feature)
+    short = 1 < len(words) - start < _LONGEST and not set(words[start:-1]) & function
     tail = longest_at(words, len(words), feature.tails) if short else 0
     if tail and not _acts(words[start : len(words) - tail], feature):
         yield Span(start, len(words), feature.title)
+
+
+def _tag_start(words: tuple[str, ...], feature: Feature) -> int:
+    """Where the thing that a phrase names begins: after the trigger; an object's, after "with"."""
+    start = int(bool(words) and words[0] == TRIGGER)
+    if feature.name != "object_part" or not set(words) & vocabulary.grammar_words("own"):
+        return start
+    own = max(at for at, word in enumerate(words) if word in vocabulary.grammar_words("own"))
+    return own + 1 + int(words[own + 1 : own + 2] in (("a",), ("an",), ("the",)))
 
 
 def _acts(words: tuple[str, ...], feature: Feature) -> bool:
