@@ -74,10 +74,14 @@ def named(concept_words: str) -> tuple[Concept, ...]:
     key = key_of(concept_words)
     if not key:
         return ()
+    wanted = content(concept_words)  # "cozy vibe" is "cozy mood"
     names = {
         concept.english
         for concept in vocabulary.concepts()
-        if any(key == key_of(words) for words in (concept.name, concept.english, *concept.core))
+        if any(
+            key == key_of(words) or content(words) == wanted != ()
+            for words in (concept.name, concept.english, *concept.core)
+        )
     }
     return tuple(concept for concept in vocabulary.concepts() if concept.english in names)
 

@@ -46,10 +46,10 @@ def find(
         spans = [span for span in spans if not _protected(span, reading, number, kind)]
         if kind is Kind.OBJECT:
             spans = [span for span in spans if _is_own(span, words, number)]
-        if kind is Kind.STYLE and _shows_picture(words):
+        if kind is Kind.STYLE and _shows_picture(words, spans):
             spans = []
         if kind is Kind.SCENE:
-            spans = [span for span in spans if not _names_subject(span, words)]
+            spans = [span for span in spans if not _is_foreground(span, words)]
         merged = _merged(spans)
         merged = [_with_its_place(span, words, heads_of(excluded)) for span in merged]
         if kind in (Kind.CHARACTER, Kind.SCENE):
@@ -181,8 +181,11 @@ def _weak(kind: Kind) -> tuple[str, ...]:
 
 def _is_own(span: Span, words: tuple[str, ...], phrase: int) -> bool:
     """Whether what is told is the object's own and not its surroundings'."""
-    heads = vocabulary.grammar_words("surrounding_heads")
-    if heads & set(words[span.last - 1 : span.last + 1]):
+    around = vocabulary.grammar_words("surrounding_heads") | vocabulary.grammar_words("trailers")
+    beside = words[span.last - 1 : span.last + 1]
+    if words[span.last - 1] in {"of", "from", "with", "in"}:  # "made of hand-blown glass"
+        beside = ()
+    if around & set(beside):
         return False
     if span.modifier and phrase > 1:
         return False  # another thing beside the object
@@ -197,15 +200,24 @@ def _is_own(span: Span, words: tuple[str, ...], phrase: int) -> bool:
     return own
 
 
-def _shows_picture(words: tuple[str, ...]) -> bool:
-    """Whether the phrase speaks of a picture inside the picture."""
+def _shows_picture(words: tuple[str, ...], spans: list[Span]) -> bool:
+    """Whether the phrase speaks of a picture inside the picture, apart from what tells a style."""
     shown = vocabulary.grammar_keys("shown")
-    return any(longest_from(words, first, shown) for first in range(len(words)))
+    return any(
+        longest_from(words, at, shown)
+        for at in range(len(words))
+        if not any(span.first <= at < span.last - 1 for span in spans)
+    )
 
 
-def _names_subject(span: Span, words: tuple[str, ...]) -> bool:
-    """ "a street musician", "a city fox": the place only says what kind of subject it is."""
-    return span.last < len(words) and words[span.last] in vocabulary.grammar_words("subject")
+def _is_foreground(span: Span, words: tuple[str, ...]) -> bool:
+    """ "a street musician": the place only says what kind of subject; "holding a lantern"."""
+    if span.last < len(words) and words[span.last] in vocabulary.grammar_words("subject"):
+        return True
+    first, passed = span.first, vocabulary.grammar_words("articles") | {"著", "了"}
+    while first and words[first - 1] in passed:
+        first -= 1
+    return first > 0 and words[first - 1] in vocabulary.grammar_words("handling")
 
 
 def _merged(spans: list[Span]) -> list[Span]:

@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from loraloom.captions import vocabulary
 from loraloom.captions.reading import TRIGGER, has_key, longest_at
 from loraloom.captions.vocabulary import Feature, Key
+from loraloom.captions.words import is_chinese
 
 _LONGEST = 7
 
@@ -43,7 +44,8 @@ def feature_spans(
     yield from _phrase_spans(words, feature, siblings)
     yield from _open_spans(words, feature)
     if _says_nothing_else(words, feature, siblings):
-        first = next(i for i, word in enumerate(words) if word != TRIGGER)
+        passed = vocabulary.grammar_words("whereabouts") | {TRIGGER}
+        first = next(at for at, word in enumerate(words) if word not in passed)
         yield Span(first, len(words), feature.title)
     for head in range(len(words)):
         count = _head_length(words, head, feature)
@@ -91,10 +93,36 @@ def _open_spans(words: tuple[str, ...], feature: Feature) -> Iterator[Span]:
             last += 1
         if opening:
             yield Span(first, last, feature.title)
-    start = int(bool(words) and words[0] == TRIGGER)
-    short = 1 < len(words) - start < _LONGEST and not set(words[:-1]) & function
-    if short and longest_at(words, len(words), feature.tails):
+    start = _tag_start(words, feature)
+    short = 1 < len(words) - start < _LONGEST and not set(words[start:-1]) & function
+    tail = longest_at(words, len(words), feature.tails) if short else 0
+    if tail and not _acts(words[start : len(words) - tail], feature):
         yield Span(start, len(words), feature.title)
+
+
+def _tag_start(words: tuple[str, ...], feature: Feature) -> int:
+    """Where the thing that a phrase names begins: after the trigger; an object's, after "with"."""
+    start = int(bool(words) and words[0] == TRIGGER)
+    if feature.name != "object_part" or not set(words) & vocabulary.grammar_words("own"):
+        return start
+    own = max(at for at, word in enumerate(words) if word in vocabulary.grammar_words("own"))
+    return own + 1 + int(words[own + 1 : own + 2] in (("a",), ("an",), ("the",)))
+
+
+def _acts(words: tuple[str, ...], feature: Feature) -> bool:
+    """Whether somebody is named, or something done: "cat asleep" + "sofa", "opening" + "door"."""
+    doing = vocabulary.grammar_words("doing")
+    if any(longest_from(words, first, _actors()) for first in range(len(words))):
+        return True
+    return any(
+        word in doing or (word.endswith("ing") and (word,) not in feature.modifiers)
+        for word in words
+    )
+
+
+@cache
+def _actors() -> frozenset[Key]:
+    return vocabulary.grammar_keys("subject") | vocabulary.grammar_keys("people")
 
 
 def _says_nothing_else(words: tuple[str, ...], feature: Feature, siblings: frozenset[Key]) -> bool:
@@ -180,7 +208,8 @@ def _after_head(
     end = last
     while end < len(words) and words[end] in linking:
         end += 1
-    if end == last or (feature.keeps_head and words[head] != TRIGGER):
+    predicate = end == last and bool(words[end:]) and is_chinese("".join(words[end - 1 : end + 1]))
+    if (end == last and not predicate) or (feature.keeps_head and words[head] != TRIGGER):
         return
     stop, found, needed = end, False, not feature.needs
     while stop < len(words):
@@ -195,6 +224,9 @@ def _after_head(
         else:
             break
     # "is a young woman" describes another head, which is found by itself.
+    # Chinese needs no "is", but then nothing else may follow: "線條細膩".
+    if predicate and end < len(words):
+        return
     if found and needed and not (feature.keeps_head and end < len(words)):
         yield Span(last if feature.keeps_head else head, end, feature.title)
 
