@@ -2,7 +2,7 @@
 
     python -m bench.auto_captions --subject Mira
 
-The ZIP holds the 20 pictures of a held-out character that the demonstration trains on, without
+The ZIP holds the 30 pictures of a held-out character that the demonstration trains on, without
 captions. The captions that are made are compared with the true ones, and the adapter with one that
 is trained on the true ones with the same defaults. `--set schedule.steps=40` makes it short.
 """

@@ -2,7 +2,7 @@
 
     python -m bench.likeness --subject Mira --seeds 5
 
-Both train on the same 20 pictures of a held-out character on the starter base. The clock runs from
+Both train on the same 30 pictures of a held-out character on the starter base. The clock runs from
 the call to each saved adapter, all preparation included (loading, caching, class pictures);
 drawing and judging the snapshots is not on it. The judge reads each adapter's pictures of contexts
 that are not in the set.

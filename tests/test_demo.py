@@ -44,7 +44,7 @@ def test_the_whole_way(short: None, tmp_path: Path) -> None:
     }  # fmt: skip
     assert facts["likeness"] == pytest.approx(last.scores.likeness, abs=1e-4)
     assert set(facts["seconds"]) == {"pictures", "training", "generation", "judging", "total"}
-    assert len(list((out / "pictures").glob("*.png"))) == 20
+    assert len(list((out / "pictures").glob("*.png"))) == 30
     assert len(list((out / "generated").glob("*.png"))) == 8
     for name in ("sheet.png", "curves.png"):
         Image.open(out / name).verify()

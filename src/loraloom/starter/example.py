@@ -9,7 +9,7 @@ from loraloom.files import write_atomic, write_png
 from loraloom.starter.world.render import render_image
 from loraloom.starter.world.scene import Identity, Scene, caption, identity_scene
 
-PICTURES = 20
+PICTURES = 30
 
 
 def example_scenes(identity: Identity, count: int = PICTURES, seed: int = 0) -> list[Scene]:
