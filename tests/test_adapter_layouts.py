@@ -164,7 +164,11 @@ SHAPES = {
     "txt_mlp_0": (128, 32), "txt_mlp_2": (32, 128), "img_mod_lin": (192, 32),
     "txt_mod_lin": (192, 32),
 }  # fmt: skip
-SINGLE = {"linear1": (3 * 3072 + 12288, 32), "linear2": (32, 160), "modulation_lin": (96, 32)}
+SINGLE = {
+    "linear1": (3 * 3072 + 12288, 3072),  # FLUX.1's own width, which diffusers counts on
+    "linear2": (32, 160),
+    "modulation_lin": (96, 32),
+}
 
 
 def _kohya_flux() -> dict[str, Tensor]:

@@ -295,6 +295,7 @@ def _change(lora: LoraWeights) -> torch.Tensor:
     return lora.up @ lora.down * (lora.alpha / lora.rank)
 
 
+@pytest.mark.slow
 def test_joined_modules_mean_the_same_to_diffusers_and_come_back(
     small_hunyuan: AdapterState, tmp_path: Path
 ) -> None:

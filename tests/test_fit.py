@@ -50,6 +50,7 @@ def test_each_familys_defaults_are_complete_and_its_own(family: str, kind: kinds
         ("sd15", {"adapter": {"factor": 8}}, r"adapter.factor = 8 .* adapter.type = .lora."),
         ("sd15", {"adapter": {"block_size": 8}}, r"adapter.block_size = 8 .* adapter.type = .lor"),
         ("sd15", {"adapter": {"type": "loha", "plus_ratio": 4.0}}, r"adapter.plus_ratio = 4.0 has"),
+        ("wan", {"samples": {"frames": 1}}, r"samples.frames = 1 has no .* without samples"),
     ],
 )  # fmt: skip
 def test_settings_without_effect_are_refused_by_name(
@@ -57,6 +58,17 @@ def test_settings_without_effect_are_refused_by_name(
 ) -> None:
     with pytest.raises(ConfigInvalid, match=message):
         _fill(family, **setting)
+
+
+def test_an_optimiser_of_one_rate_refuses_lora_plus() -> None:
+    given: dict[str, object] = {
+        "adapter": {"plus_ratio": 16.0}, "optimiser": {"name": "prodigy"},
+        "text_encoder": {"ratio": 0.0},
+    }  # fmt: skip
+    with pytest.raises(ConfigInvalid, match=r"^adapter.plus_ratio = 16.0 is not possible: prodig"):
+        _fill("sd15", **given)
+    for name in ("adamw", "schedulefree"):
+        _fill("sd15", **{**given, "optimiser": {"name": name}})
 
 
 def test_an_adapter_without_rank_has_blocks_and_layers_that_it_can_turn() -> None:

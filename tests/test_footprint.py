@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,28 +17,49 @@ from tests import tiny, tiny_families
 import loraloom
 from loraloom import families
 from loraloom.cli import plan as plan_command
-from loraloom.config import AdapterConfig, TrainConfig
+from loraloom.config import AdapterConfig, AdapterType, TrainConfig
 from loraloom.dataset.buckets import Bucket
 from loraloom.errors import ConfigInvalid
 from loraloom.families import weights
-from loraloom.families.base import Family
+from loraloom.families.base import Condition, Family
+from loraloom.families.info import BaseProfile, FrameRule
+from loraloom.families.parts import read_config, text_parts
 from loraloom.train import footprint, lora, memory, planning
+from loraloom.train.cache import in_groups
 from loraloom.train.footprint import Footprint
 from loraloom.train.recipe import fill
 from loraloom.train.streams import stream
 
 SHIPPED = Path(loraloom.__file__).parent / "data/checkpoints"
 BUCKET = Bucket(64, 64)
+ADAPTER = AdapterConfig(rank=4, alpha=4)
+TYPES: dict[AdapterType, dict[str, Any]] = {
+    "lora": {"rank": 4, "alpha": 4.0},
+    "dora": {"rank": 4, "alpha": 4.0},
+    "loha": {"rank": 4, "alpha": 4.0},
+    "lokr": {"rank": 4, "alpha": 4.0},
+    "oft": {"block_size": 4},
+    "boft": {"block_size": 4},
+}
+LIKE_OTHERS = ("flux_schnell", "wan_5b", "wan22", "cogvideox_5b", "cogvideox_15")
+"""Of the same text encoders as another."""
+VIDEO = ("wan", "wan_5b", "wan22", "hunyuan_video", "cogvideox", "cogvideox_5b",
+         "cogvideox_15")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The tiny base of a family."""
+    return cache(lambda name: tiny_families.save(name, tmp_path_factory.mktemp(name)))
 
 
 def _measure(
-    family: Family, base: Path, *, checkpointing: bool = False, gpu: bool = False,
-    dtype: torch.dtype = torch.float32, bucket: Bucket = BUCKET, latent: tuple[int, ...],
-    batch_size: int = 1,
+    family: Family, base: Path, adapter: AdapterConfig = ADAPTER, *,
+    checkpointing: bool = False, gpu: bool = False, dtype: torch.dtype = torch.float32,
+    bucket: Bucket = BUCKET, latent: tuple[int, ...], batch_size: int = 1,
 ) -> Footprint:  # fmt: skip
     denoiser = weights.empty(family.info.parts["denoiser"], base, dtype)
-    adapter = AdapterConfig(rank=4, alpha=4)
-    with torch.device("meta"):
+    with torch.device("meta"), footprint.Unset():
         lora.inject(denoiser, adapter, family.info.targets["blocks"], stream(0))
     for weight in denoiser.parameters():
         weight.data = weight.data.to(dtype)
@@ -45,12 +69,25 @@ def _measure(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["sd15", "flux"])
-def test_what_is_kept_is_what_a_real_step_keeps(name: str, tmp_path: Path) -> None:
-    base = tiny_families.save(name, tmp_path)
+def _latent(name: str) -> tuple[int, ...]:
+    """Of a square of 64 px; CogVideoX 1.5 knows no places beyond those that it was trained on."""
+    if name == "cogvideox_15":
+        return (4, 2, 4, 6)
+    return (4, 2, 16, 16) if name in VIDEO else (4, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, "lora") for name in ("flux", "wan", "hunyuan_video", "cogvideox_5b")]
+    + [("sd15", kind) for kind in TYPES],
+)
+def test_what_is_kept_is_what_a_real_step_keeps(
+    name: str, kind: AdapterType, saved: Callable[[str], Path]
+) -> None:
+    base, adapter = saved(name), AdapterConfig(type=kind, **TYPES[kind])
     family = families.detect(str(base))
     denoiser = family.load(base, only=["denoiser"]).denoiser
-    lora.inject(denoiser, AdapterConfig(rank=4, alpha=4), family.info.targets["blocks"], stream(0))
+    lora.inject(denoiser, adapter, family.info.targets["blocks"], stream(0))
     own = {p.untyped_storage().data_ptr() for p in denoiser.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -61,27 +98,105 @@ def test_what_is_kept_is_what_a_real_step_keeps(name: str, tmp_path: Path) -> No
         return tensor
 
     texts = family.text_shapes(denoiser.config)
-    condition = {n: torch.randn(2, *shape) for n, shape in texts.items()}
+    one = Condition({n: torch.randn(shape) for n, shape in texts.items()})
+    condition, x_t = family.collate([one, one]), torch.randn(2, *_latent(name))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        output = family.predict(
-            denoiser, torch.randn(2, 4, 16, 16), torch.full((2,), 0.5), condition
-        )
+        output = family.predict(denoiser, x_t, torch.full((2,), 0.5), condition)
     real = sum(storage.nbytes() for storage in kept.values()) + output.nbytes
-    found = _measure(family, base, latent=(4, 16, 16), batch_size=2)
+    found = _measure(family, base, adapter, latent=_latent(name), batch_size=2)
     assert found.kept_bytes == pytest.approx(real, rel=0.03)
 
 
 @pytest.mark.parametrize("name", sorted(tiny_families.BUILDERS))
-def test_every_family_has_a_footprint(name: str, tmp_path: Path) -> None:
-    base = tiny_families.save(name, tmp_path)
+def test_every_family_has_a_footprint_and_a_plan(name: str, saved: Callable[[str], Path]) -> None:
+    base = saved(name)
     family = families.detect(str(base))
+    latent = _latent(name)
     plain, less = (
-        _measure(family, base, checkpointing=on, gpu=True, dtype=torch.bfloat16, latent=(4, 16, 16))
+        _measure(family, base, checkpointing=on, gpu=True, dtype=torch.bfloat16, latent=latent)
         for on in (False, True)
     )
+    given = {"base": str(base), "data": {"folder": "."}}
+    (first, *_) = planning.plan(
+        fill(given, family.info, family.profile(base), 20), "A100 80 GB"
+    ).steps
+    assert first.fits and first.estimate.flops_a_step > 0
     assert plain.block_bytes == 0 < less.block_bytes
     assert less.kept_bytes < plain.kept_bytes / 2
     assert less.forward_flops == plain.forward_flops > 0
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_kind_of_adapter_can_be_planned_in_bfloat16(
+    kind: AdapterType, saved: Callable[[str], Path]
+) -> None:
+    base, adapter = saved("sd15"), AdapterConfig(type=kind, **TYPES[kind])
+    family, own = families.detect(str(base)), {"latent": (4, 16, 16), "gpu": True}
+    exact, half = (
+        _measure(family, base, adapter, dtype=dtype, **own)  # type: ignore[arg-type]
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert exact.kept_bytes / 2 < half.kept_bytes < exact.kept_bytes
+
+
+def test_a_start_at_the_bases_weights_is_planned_without_them(tmp_path: Path) -> None:
+    """PiSSA keeps its start beside what is trained: four bytes more for each weight."""
+    base = _real_size("sd15", tmp_path)
+    family = families.get("sd15")
+    profile = family.profile(base)
+    sizes = []
+    for start in ("zero", "pissa"):
+        given = {"data": {"folder": "."}, "adapter": {"rank": 16, "init": start}}
+        plan = fill(given, family.info, profile, 20)
+        outline = memory.Outline(plan, base, family, profile, device="cuda", dtype=torch.bfloat16)
+        sizes.append(outline.estimate(plan).adapter_mib)
+    assert sizes[1] / sizes[0] == pytest.approx(20 / 16, rel=0.01)
+
+
+@pytest.mark.parametrize("name", [n for n in tiny_families.BUILDERS if n not in LIKE_OTHERS])
+def test_texts_at_full_length_are_planned_with(name: str, saved: Callable[[str], Path]) -> None:
+    base = saved(name)
+    family = families.detect(str(base))
+    texts = family.load(base, only=text_parts(family.info.parts))
+    caption = "a" if family.info.chunked else "many words " * 300
+    with torch.no_grad():
+        (condition,) = family.encode_text(texts, [caption])
+    denoiser = read_config(base, family.info.folders["denoiser"])
+    real = {name: tuple(tensor.shape) for name, tensor in condition.tensors.items()}
+    assert family.text_shapes(denoiser) == real
+
+
+@pytest.mark.parametrize("name", VIDEO)
+def test_clips_are_planned_with_as_many_latents_as_they_have(
+    name: str, saved: Callable[[str], Path]
+) -> None:
+    base = saved(name)
+    family = families.detect(str(base))
+    profile = family.profile(base)
+    assert profile.frames
+    given = {"base": str(base), "data": {"folder": ".", "frames": 17}}
+    plan = fill(given, family.info, profile, 20)
+    outline = memory.Outline(plan, base, family, profile, device="cpu", dtype=torch.float32)
+    with torch.no_grad():
+        vae = family.load(base, only=["vae"]).vae
+        mean, _ = family.encode_image(vae, torch.zeros(1, 3, 17, 32, 32))
+    real = in_groups(mean, profile.frames.group)[0]
+    shape, held_bytes = outline.encoded(Bucket(32, 32, 17))
+    assert shape == real.shape and held_bytes > 17 * 3 * 32 * 32 * 4
+    still = outline.estimate(memory.with_data(plan, frames=1))
+    assert outline.estimate(plan).flops_a_step > still.flops_a_step
+
+
+def test_what_is_held_at_once_is_counted() -> None:
+    """1000 + 4000 numbers, then 4000 more; when these take the first's place, no more than that."""
+    with torch.device("meta"), footprint.Held() as held:
+        first, second = torch.empty(1000), torch.empty(4000)
+        third = second * 2
+        del second
+        fourth = third.view(40, 100) + 1
+        del third
+    assert held.peak_bytes == (1000 + 4000 + 4000) * 4
+    assert len(first) + fourth.numel() == 5000
 
 
 def test_published_sizes_of_stable_diffusion() -> None:
@@ -185,6 +300,22 @@ def test_measures_each_need_less(config: TrainConfig) -> None:
     # Computing parts twice costs half as much again; a batch of four costs what four of one do.
     flops = [e.flops_a_step for e in found]
     assert flops[1] == 1.5 * flops[0] and flops[3] == pytest.approx(flops[1], rel=0.01)
+
+
+def test_clips_are_shortened_before_they_are_made_small() -> None:
+    family = families.get("wan")
+    rule = FrameRule(least=16, most=81, step=4, fps=16)
+    profile = BaseProfile("Any", 640, 16, 2.0, frames=rule)
+    config = fill({"data": {"folder": "."}}, family.info, profile, 20)
+    found = {m.name: m.config.data for m in memory.measures(config, profile)}
+    assert list(found)[-3:] == [
+        "clips of 17 frames",
+        "resolution of 480 px",
+        "resolution of 320 px",
+    ]
+    assert found["clips of 17 frames"].frames == found["resolution of 320 px"].frames == 17
+    short = memory.with_data(config, frames=17)
+    assert not [m for m in memory.measures(short, profile) if "frames" in m.name]
 
 
 def test_cards_that_nobody_knows_are_refused(config: TrainConfig) -> None:

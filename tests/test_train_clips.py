@@ -20,9 +20,9 @@ from loraloom.dataset.folder import Item, read_folder
 from loraloom.dataset.store import Store
 from loraloom.errors import ConfigInvalid, DatasetProblems, ImageUnreadable
 from loraloom.families.info import BaseProfile, FrameRule
-from loraloom.train import batches, clips
+from loraloom.train import batches, clips, planning
 from loraloom.train.cache import in_groups, latent_key, load_clip
-from loraloom.train.events import Finished, Sampled, Warned
+from loraloom.train.events import Finished, Planned, Sampled, Warned
 from loraloom.train.objective import Flow, objective_of
 from loraloom.train.recipe import fill
 from loraloom.train.setup import prepare
@@ -175,6 +175,44 @@ def test_a_stored_set_brings_its_clips(
     (example,) = [e for e in batches.examples_of(items, _data(folder, 9), PROFILE) if e.fps]
     assert _numbers(load_clip(example, False)) == [0, 2, 4, 6, 8, 10, 12, 14, 16]
     assert len(items) == reference.count("films", clips=True) == 3
+
+
+def test_a_mask_beside_a_clip_is_told(folder: Path) -> None:
+    (folder / "masks").mkdir()
+    for name, size in (("film", (64, 48)), ("0", (40, 40))):
+        Image.new("L", size, 255).save(folder / f"masks/{name}.png")
+    told = read_folder(folder, clips=True).notes
+    assert told == ("masks/film.png: a mask without a picture.",)
+    (folder / "masks/0.png").unlink()  # now nothing shows that the folder is one of masks
+    told = read_folder(folder, clips=True).notes
+    assert told == ("masks/film.png: clips have no masks, and this one is not used.",)
+
+
+def test_a_set_is_planned_with_the_frames_that_it_has(folder: Path, tmp_path: Path) -> None:
+    base = tiny_families.save("wan", tmp_path / "base")
+    config = tiny.config(base, folder, data={"frames": 33, "held_out_fraction": 0})
+    assert planning.as_used(prepare(config, tmp_path / "out")).data.frames == 13
+    for path in (folder / "film.mp4", folder / "film.txt", folder / "still.txt"):
+        path.unlink()
+    shutil.rmtree(folder / "still")
+    assert planning.as_used(prepare(config, tmp_path / "out")).data.frames == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "frames"), [("wan22", 5), ("hunyuan_video", 5),
+                                              ("cogvideox_15", 9)])  # fmt: skip
+def test_each_base_of_video_is_planned_and_trained(
+    folder: Path, tmp_path: Path, name: str, frames: int
+) -> None:
+    config = tiny.config(
+        tiny_families.save(name, tmp_path / "base"), folder,
+        data={"frames": frames, "held_out_fraction": 0}, schedule={"steps": 2, "warmup_steps": 0},
+        adapter={"targets": "blocks"}, validation={"every_steps": 2, "subset": 1},
+    )  # fmt: skip
+    events = list(train.run(config, tmp_path / "out"))
+    (planned,) = [event for event in events if isinstance(event, Planned)]
+    assert planned.peak_mib > 0
+    assert isinstance(events[-1], Finished) and events[-1].adapter.is_file()
 
 
 @pytest.mark.slow

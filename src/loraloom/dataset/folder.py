@@ -163,11 +163,20 @@ def _read_names(root: Path) -> _Files:
         if picture is not None and mask.at is not None and picture.parent == root:
             found[picture.name] = mask.at
     errors = [f for f in pairing.findings if f.severity is Severity.ERROR]
+    moving = {path.stem.casefold() for path in paths if footage.is_moving(path)}
+    unused = [
+        f"{file.name}: clips have no masks, and this one is not used."
+        for file in pairing.files
+        if file.at and file.at.parent != root and file.at.stem.casefold() in moving
+    ]
     return _Files(
         others=[file.at for file in pairing.files if file.at and file.at.parent == root],
         masks=found,
         problems=[notes.sentence(finding) for finding in errors],
-        notes=tuple(notes.sentence(f) + "." for f in pairing.findings if f not in errors),
+        notes=(
+            *(notes.sentence(f) + "." for f in pairing.findings if f not in errors),
+            *unused,
+        ),
     )
 
 

@@ -129,7 +129,7 @@ class Family(ABC):
 
     def text_shapes(self, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """The shapes of a caption's condition at full length, for a denoiser of this config."""
-        return text_shapes(self.info.token_limit, config)
+        return text_shapes(self.info.context_tokens, config)
 
     def matches(self, base: Path, index: Mapping[str, object]) -> bool:
         """Whether a diffusers folder with this model_index.json belongs to the family."""

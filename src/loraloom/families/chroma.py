@@ -36,6 +36,7 @@ INFO = FamilyInfo(
     objective="flow",
     prompt_style="sentences",
     token_limit=_T5_TOKENS - 1,
+    context_tokens=_T5_TOKENS,
     negative_prompt=True,
     native_px=1024,
     size_multiple_px=64,

@@ -43,6 +43,7 @@ INFO = FamilyInfo(
     objective="discrete",
     prompt_style="sentences",
     token_limit=_TOKENS - 1,
+    context_tokens=_TOKENS,
     negative_prompt=True,
     native_px=587,
     size_multiple_px=16,

@@ -40,6 +40,7 @@ INFO = FamilyInfo(
     objective="flow",
     prompt_style="sentences",
     token_limit=_T5_TOKENS - 1,
+    context_tokens=_T5_TOKENS,
     limiting_tokenizer="tokenizer_2",
     negative_prompt=False,
     native_px=1024,

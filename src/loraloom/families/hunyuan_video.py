@@ -92,6 +92,7 @@ INFO = FamilyInfo(
     objective="flow",
     prompt_style="sentences",
     token_limit=_TOKENS - 1,
+    context_tokens=_TOKENS,
     negative_prompt=False,
     native_px=960,
     size_multiple_px=16,

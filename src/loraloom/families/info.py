@@ -77,6 +77,8 @@ class FamilyInfo:
 
     prompt_style: PromptStyle
     token_limit: int
+    context_tokens: int
+    """Length of a caption's condition at its fullest, or of one chunk."""
     negative_prompt: bool
     native_px: int
     size_multiple_px: int

@@ -37,6 +37,7 @@ INFO = FamilyInfo(
     objective="discrete",
     prompt_style="hybrid",
     token_limit=_TOKENS - 2,
+    context_tokens=_TOKENS,
     negative_prompt=True,
     native_px=1024,
     size_multiple_px=64,

@@ -46,6 +46,7 @@ INFO = FamilyInfo(
     objective="flow",
     prompt_style="sentences",
     token_limit=_TOKENS - _AFTER,
+    context_tokens=_TOKENS,
     negative_prompt=True,
     native_px=1024,
     size_multiple_px=64,

@@ -36,6 +36,7 @@ INFO = FamilyInfo(
     objective="discrete",
     prompt_style="tags",
     token_limit=75,
+    context_tokens=77,
     chunked=True,
     clip_skip=True,
     negative_prompt=True,

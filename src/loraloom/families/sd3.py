@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CLIP = ("transformers.CLIPTextModelWithProjection",)
+_CLIP_TOKENS = 77
 _T5_TOKENS = 256
 
 INFO = FamilyInfo(
@@ -40,6 +41,7 @@ INFO = FamilyInfo(
     objective="flow",
     prompt_style="sentences",
     token_limit=_T5_TOKENS - 1,
+    context_tokens=_CLIP_TOKENS + _T5_TOKENS,
     limiting_tokenizer="tokenizer_3",
     negative_prompt=True,
     native_px=1024,

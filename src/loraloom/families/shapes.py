@@ -10,15 +10,13 @@ _CONTEXT = (
     "text_embed_dim",
 )  # fmt: skip
 """Names of the width of the text, the first that a config has."""
-_ENDS = 2
-"""Tokens that a tokenizer sets around a caption."""
 
 
-def text_shapes(token_limit: int, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def text_shapes(tokens: int, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """`context` (L, width), and `pooled` (width,) where the denoiser takes one."""
     widths = (config.get(name) for name in _CONTEXT)
     shapes: dict[str, tuple[int, ...]] = {
-        "context": (token_limit + _ENDS, next(width for width in widths if width))
+        "context": (tokens, next(width for width in widths if width))
     }
     pooled = config.get("pooled_projection_dim")
     added = config.get("projection_class_embeddings_input_dim")

@@ -58,6 +58,7 @@ INFO = FamilyInfo(
     objective="flow",
     prompt_style="sentences",
     token_limit=_TOKENS - 1,
+    context_tokens=_TOKENS,
     negative_prompt=True,
     native_px=632,
     size_multiple_px=16,

@@ -39,6 +39,7 @@ INFO = FamilyInfo(
     objective="flow",
     prompt_style="sentences",
     token_limit=_TOKENS - 8,
+    context_tokens=_TOKENS,
     negative_prompt=True,
     native_px=1024,
     size_multiple_px=64,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from loraloom.config import TrainConfig
+from loraloom.dataset import footage
 from loraloom.dataset.images import open_rgb
 from loraloom.dataset.readiness import colour
 from loraloom.train.events import Diagnosed, Event, Sampled, Validated
@@ -148,5 +149,6 @@ def of_colours(tints: Sequence[colour.Tint]) -> Iterator[tuple[str, str]]:
 
 
 def _tint(path: Path) -> colour.Tint:
-    picture = open_rgb(path).resize((THUMB_PX, THUMB_PX))
-    return colour.tint(np.asarray(picture, np.uint8))
+    """Of a clip by its first frame."""
+    (picture,) = footage.frames(path, 1, 1.0) if footage.is_moving(path) else [open_rgb(path)]
+    return colour.tint(np.asarray(picture.resize((THUMB_PX, THUMB_PX)), np.uint8))

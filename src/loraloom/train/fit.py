@@ -69,6 +69,8 @@ def _idle(config: TrainConfig, info: FamilyInfo) -> Iterator[tuple[str, str]]:
     if not info.frames:
         for name, count in _frames(config):
             yield f"{name} = {count}", f"{on}, which draws pictures"
+    if config.samples.frames and info.frames and not config.samples.prompts:
+        yield f"samples.frames = {config.samples.frames}", "without samples.prompts"
     if config.text_encoder.ratio and not info.trained_encoders:
         ratio = f"text_encoder.ratio = {config.text_encoder.ratio}"
         yield ratio, f"{on}, whose text encoder is too large to be trained beside it"
@@ -135,6 +137,12 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
         yield (
             f"optimiser.betas = {list(optimiser.betas)} is not possible: {optimiser.name} takes "
             f"{wanted} numbers."
+        )
+    ratio = config.adapter.plus_ratio
+    if optimiser.name == "prodigy" and ratio != 1:
+        yield (
+            f"adapter.plus_ratio = {ratio} is not possible: prodigy finds one rate for all. Leave "
+            "it out, or take another optimiser, such as adamw."
         )
     own = config.text_encoder.learning_rate
     if optimiser.name == "prodigy" and config.text_encoder.ratio and own != optimiser.learning_rate:

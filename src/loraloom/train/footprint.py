@@ -6,14 +6,17 @@ loaded, and no family needs coefficients of its own.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from loraloom.dataset.buckets import Bucket
 from loraloom.families.base import Condition, Family, Geometry
@@ -78,14 +81,55 @@ class _Ledger:
         return output
 
 
+class Unset(TorchFunctionMode):
+    """Within, single numbers are not set: peft does so with permutations, which have no values on
+    the meta device."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is Tensor.__setitem__:
+            return None
+        return function(*args, **(kwargs or {}))
+
+
+class Held(TorchDispatchMode):
+    """Within, counts what all new tensors hold at once, at most."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak_bytes = 0
+        self._bytes = 0
+        self._known: WeakSet[Any] = WeakSet()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        output = function(*args, **(kwargs or {}))
+        for value in output if isinstance(output, tuple | list) else [output]:
+            if isinstance(value, Tensor):
+                self._see(value.untyped_storage())
+        return output
+
+    def _see(self, storage: Any) -> None:
+        if storage not in self._known:
+            self._known.add(storage)
+            self._bytes += storage.nbytes()
+            self.peak_bytes = max(self.peak_bytes, self._bytes)
+            weakref.finalize(storage, self._forget, storage.nbytes())
+
+    def _forget(self, size: int) -> None:
+        self._bytes -= size
+
+
 class _Attention(torch.autograd.Function):
     """Keeps what flash attention keeps: no matrix of all tokens by all tokens."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        # Token by token, as the fast kernels lay it out: the heads are joined without a copy.
-        *batch, heads, tokens, _ = query.shape
-        output = query.new_empty(*batch, tokens, heads, value.shape[-1]).transpose(-3, -2)
+        # Laid out as the query is, as the fast kernels do: token by token where no norm or rotation
+        # has brought it into another order, and then the heads are joined without a copy.
+        output = torch.empty_like(query)
         sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, output, sums)
         return output

@@ -165,6 +165,8 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         if live.average:
             live.average.update(live.trained, step)
         yield Step(step, mean_loss, learning_rate, time.monotonic() - step_begun)
+        # Whoever has just been told may have asked; several processes agree in the next step.
+        stopping = stopping or (stop.asked and processes.count == 1)
 
         last = step == steps
         if stopping and not last and not processes.first:

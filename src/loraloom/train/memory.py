@@ -15,7 +15,8 @@ from loraloom.families import weights
 from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import text_parts
-from loraloom.train import footprint, lora
+from loraloom.train import footprint, lora, tuners
+from loraloom.train.cache import in_groups
 from loraloom.train.machine import MIB
 from loraloom.train.streams import stream
 
@@ -23,8 +24,6 @@ _RESERVE_MIB = {"cuda": 700, "cpu": 900}
 """The driver's context and kernels; on a CPU the interpreter with its libraries."""
 _FRAGMENTED = {"cuda": 1.1, "cpu": 1.0}
 """What an allocator holds for each byte of activations."""
-_VAE_CHANNEL_MAPS = 6
-"""Maps of its first width and the picture's size that a VAE holds at once while it encodes."""
 EFFICIENCY = 0.4
 """Share of a plain product's speed that a whole step reaches."""
 
@@ -68,12 +67,13 @@ class Outline:
     ) -> None:
         info = family.info
         self._family, self._profile, self._device = family, profile, device
+        # PiSSA begins at the base's own weights: of shapes alone there are none to begin at.
+        adapter = config.adapter.model_copy(update={"init": "zero"})
         self._denoiser = weights.empty(info.parts["denoiser"], base, dtype)
         self._vae: Any = weights.empty(info.parts["vae"], base, torch.float32)
-        chosen = config.adapter.targets
-        targets = info.targets[chosen] if isinstance(chosen, str) else chosen
-        with torch.device("meta"):
-            lora.inject(self._denoiser, config.adapter, targets, stream(0))
+        targets = tuners.targets_of(adapter, info, self._denoiser)
+        with torch.device("meta"), footprint.Unset():
+            lora.inject(self._denoiser, adapter, targets, stream(0))
         trained = [weight for weight in self._denoiser.parameters() if weight.requires_grad]
         self._trained = sum(weight.numel() for weight in trained)
         for weight in trained:
@@ -81,6 +81,7 @@ class Outline:
         self._base_bytes = dtype.itemsize * sum(
             p.numel() for p in self._denoiser.parameters() if not p.requires_grad
         )
+        self._base_bytes += sum(b.numel() * b.itemsize for b in self._denoiser.buffers())
         exact = torch.float32.itemsize
         texts = sum(
             weights.count(base / info.folders[part])
@@ -92,36 +93,39 @@ class Outline:
 
     def estimate(self, config: TrainConfig) -> Estimate:
         """For settings that differ in batch, resolution, optimiser or checkpointing only."""
-        side = config.data.resolution_px or self._profile.native_px
-        multiple = self._profile.size_multiple_px
-        bucket = Bucket(*[max(side - side % multiple, multiple)] * 2)
+        bucket = _square(config, self._profile)
+        latent_shape, encoding_bytes = self.encoded(bucket)
         found = footprint.measure(
             self._family,
             self._denoiser,
             bucket,
             config.batch_size,
-            latent_shape=self._latent_shape(bucket),
+            latent_shape=latent_shape,
             checkpointing=config.gradient_checkpointing,
             gpu=self._device == "cuda",
         )
         trains_text = config.text_encoder.ratio > 0
         passes = 3 if config.gradient_checkpointing else 2  # the base's weights need no gradients
-        vae_map = self._vae.config.get("block_out_channels", [self._vae.config.get("base_dim")])[0]
-        vae_work = _VAE_CHANNEL_MAPS * vae_map * bucket.width_px * bucket.height_px * 4
         return Estimate(
             base_mib=_mib(self._base_bytes + (self._text_bytes if trains_text else 0)),
             adapter_mib=_mib(self._trained * _bytes_a_weight(config)),
             activations_mib=_mib(found.activation_bytes * _FRAGMENTED[self._device]),
             reserve_mib=_RESERVE_MIB[self._device],
-            encoding_mib=_mib(max(self._text_bytes, self._vae_bytes + vae_work)),
+            encoding_mib=_mib(max(self._text_bytes, self._vae_bytes + encoding_bytes)),
             flops_a_step=float(found.forward_flops * passes * config.accumulation),
         )
 
-    def _latent_shape(self, bucket: Bucket) -> tuple[int, ...]:
-        with torch.no_grad(), torch.device("meta"):
-            pixels = torch.empty(1, 3, bucket.height_px, bucket.width_px)
+    def encoded(self, bucket: Bucket) -> tuple[tuple[int, ...], int]:
+        """The shape of a picture's latents (C, h, w), of a clip's (C, f, h, w), and how many bytes
+        it takes to encode one."""
+        rule = self._profile.frames
+        frames = [bucket.frames] if rule else []
+        with torch.no_grad(), torch.device("meta"), footprint.Held() as held:
+            pixels = torch.empty(1, 3, *frames, bucket.height_px, bucket.width_px)
             mean, _ = self._family.encode_image(self._vae, pixels)
-        return tuple(mean.shape[1:])
+        if rule:
+            mean = in_groups(mean, rule.group)
+        return tuple(mean.shape[1:]), held.peak_bytes
 
 
 @dataclass(frozen=True)
@@ -156,13 +160,19 @@ def measures(config: TrainConfig, profile: BaseProfile) -> list[Measure]:
         config = config.model_copy(update={"batch_size": 1, "accumulation": pictures})
         add("smaller batch with accumulation", "the same learning, in slower steps", config,
             "batch_size=1", f"accumulation={pictures}")  # fmt: skip
+    rule = profile.frames
+    if rule:
+        fewer = rule.fit((_frames(config, profile) + 1) // 2)
+        if fewer:
+            config = with_data(config, frames=fewer)
+            add(f"clips of {fewer} frames", "longer movements are not learnt", config,
+                f"data.frames={fewer}")  # fmt: skip
     side = config.data.resolution_px or profile.native_px
     multiple = profile.size_multiple_px
     for share in (0.75, 0.5):
         lower = int(side * share) // multiple * multiple
         if lower >= multiple:
-            data = config.data.model_copy(update={"resolution_px": lower})
-            config = config.model_copy(update={"data": data})
+            config = with_data(config, resolution_px=lower)
             add(f"resolution of {lower} px", "less detail is learnt", config,
                 f"data.resolution_px={lower}")  # fmt: skip
             found[-1] = replace(found[-1], settings=_last_of_each(found[-1].settings))
@@ -175,10 +185,27 @@ def advice(config: TrainConfig, profile: BaseProfile) -> str:
     return "Try in this order: " + "; ".join(steps) + "."
 
 
+def _square(config: TrainConfig, profile: BaseProfile) -> Bucket:
+    """The size of a square picture, or clip of all its frames."""
+    side, multiple = config.data.resolution_px or profile.native_px, profile.size_multiple_px
+    side = max(side - side % multiple, multiple)
+    return Bucket(side, side, _frames(config, profile))
+
+
+def _frames(config: TrainConfig, profile: BaseProfile) -> int:
+    return config.data.frames or profile.frames.most if profile.frames else 1
+
+
+def with_data(config: TrainConfig, **changed: int) -> TrainConfig:
+    """The settings with another data.resolution_px or data.frames."""
+    return config.model_copy(update={"data": config.data.model_copy(update=changed)})
+
+
 def _bytes_a_weight(config: TrainConfig) -> float:
-    """Weight and gradient in float32, the optimiser's state, the average."""
+    """Weight and gradient in float32, the optimiser's state, the average, PiSSA's start."""
     state = float(kinds.read_data("optimisers")[config.optimiser.name]["state_bytes"])
-    return 4 + 4 + state + (4 if config.ema_decay else 0)
+    kept = [config.ema_decay > 0, config.adapter.init == "pissa"]
+    return 4 + 4 + state + 4 * sum(kept)
 
 
 def _last_of_each(settings: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from torch.optim import Optimizer
 
 from loraloom.adapters.check import ModuleShapes, weight_shapes
 from loraloom.adapters.state import AdapterState, from_peft
-from loraloom.errors import NothingToTrain
 from loraloom.families.parts import Parts, text_parts
 from loraloom.train import lora, optimiser, tuners
 from loraloom.train.average import Average
@@ -94,8 +92,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     if config.gradient_checkpointing:
         parts.denoiser.enable_gradient_checkpointing()
     generator = stream(config.seed, "adapter")
-    chosen = config.adapter.targets
-    targets = info.targets[chosen] if isinstance(chosen, str) else _present(chosen, parts.denoiser)
+    targets = tuners.targets_of(config.adapter, info, parts.denoiser)
     weights = lora.inject(parts.denoiser, config.adapter, targets, generator)
     pack_frozen(parts.denoiser)
     trained, constant = _over("denoiser/", weights.trained), _over("denoiser/", weights.constant)
@@ -130,26 +127,6 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         constant=constant,
         average=Average(trained, config.ema_decay) if config.ema_decay else None,
     )
-
-
-def _present(endings: list[str], denoiser: nn.Module) -> list[str]:
-    """The endings, each of which some layer's path has. Raises NothingToTrain naming the others."""
-    layers = [
-        path for path, module in denoiser.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    ]  # fmt: skip
-    absent = [
-        end
-        for end in endings
-        if not any(re.fullmatch(tuners.pattern([end]), path) for path in layers)
-    ]
-    if absent or not endings:
-        named = ", ".join(map(repr, absent)) or "an empty list"
-        raise NothingToTrain(
-            f"adapter.targets: no layer of the base ends in {named}. Name endings of its linear "
-            "and convolution layers, such as to_q, or one of attention, blocks and full."
-        )
-    return endings
 
 
 def _over(prefix: str, named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:

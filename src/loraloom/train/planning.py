@@ -11,7 +11,7 @@ from loraloom.config import TrainConfig
 from loraloom.errors import ConfigInvalid, MemoryExhausted
 from loraloom.kinds import read_data
 from loraloom.settings import resolve_base
-from loraloom.train import fit, machine
+from loraloom.train import fit, machine, memory
 from loraloom.train.events import Planned, Warned
 from loraloom.train.memory import Estimate, Measure, Outline, advice, measures
 from loraloom.train.precision import choose_device, choose_dtype
@@ -48,6 +48,8 @@ def plan(config: TrainConfig, card: str | None = None) -> Plan:
     base = resolve_base(config.base)
     family = families.detect(base)
     fit.check(config, family.info)
+    if config.expert:
+        family = family.expert(config.expert)
     profile = family.profile(base)
     device = "cuda" if card else choose_device()
     # Cards that are named compute in bfloat16.
@@ -67,7 +69,7 @@ def plan(config: TrainConfig, card: str | None = None) -> Plan:
 
 def announce(setup: Setup) -> Iterator[Planned | Warned]:
     """What the run will take on this machine; a warning with what to do where it will not fit."""
-    device, config = setup.device, setup.config
+    device, config = setup.device, as_used(setup)
     outline = Outline(
         config, setup.base, setup.family, setup.profile, device=device, dtype=setup.dtype
     )
@@ -93,13 +95,21 @@ def telling_exhaustion(setup: Setup, step: int) -> Iterator[None]:
         total = machine.total_mib(setup.device) / 1024
         raise MemoryExhausted(
             f"The memory was used up in step {step}: {machine.title(setup.device)} has "
-            f"{total:.1f} GiB. {advice(setup.config, setup.profile)}"
+            f"{total:.1f} GiB. {advice(as_used(setup), setup.profile)}"
         ) from error
 
 
 def cards() -> dict[str, int]:
     """Name -> memory in GiB of the cards that are known."""
     return {name: int(gib) for name, gib in read_data("cards").items()}
+
+
+def as_used(setup: Setup) -> TrainConfig:
+    """The settings, with the frames of the longest clip there is."""
+    if setup.profile.frames is None:
+        return setup.config
+    every = (*setup.examples, *setup.held_out)
+    return memory.with_data(setup.config, frames=max(e.crop.bucket.frames for e in every))
 
 
 def _memory_of(card: str) -> int:

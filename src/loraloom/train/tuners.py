@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from peft import (
@@ -22,6 +22,7 @@ from torch import nn
 
 from loraloom.config import AdapterConfig
 from loraloom.errors import ConfigInvalid, NothingToTrain
+from loraloom.families.info import FamilyInfo
 
 
 def insert(
@@ -49,6 +50,30 @@ def insert(
                 f"No module of the base ends in any of {', '.join(endings)}: change "
                 f"adapter.targets. ({error})"
             ) from error
+
+
+def targets_of(config: AdapterConfig, info: FamilyInfo, denoiser: nn.Module) -> Sequence[str]:
+    """Endings of the denoiser's layers that get an adapter.
+
+    Raises NothingToTrain naming those that are the user's own and that no layer's path has.
+    """
+    endings = config.targets
+    if isinstance(endings, str):
+        return info.targets[endings]
+    layers = [
+        path for path, module in denoiser.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ]  # fmt: skip
+    absent = [
+        end for end in endings if not any(re.fullmatch(pattern([end]), path) for path in layers)
+    ]
+    if absent or not endings:
+        named = ", ".join(map(repr, absent)) or "an empty list"
+        raise NothingToTrain(
+            f"adapter.targets: no layer of the base ends in {named}. Name endings of its linear "
+            "and convolution layers, such as to_q, or one of attention, blocks and full."
+        )
+    return endings
 
 
 def pattern(endings: Iterable[str]) -> str:
