@@ -13,7 +13,7 @@ demo: install
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n logical --dist loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='*/loraloom/train/*,*/loraloom/adapters/*' --fail-under=90
 
 bench: install

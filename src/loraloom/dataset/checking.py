@@ -17,11 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Protocol
 
+import psutil
+
 from loraloom.dataset import images, masks
 from loraloom.dataset.images import Facts
 from loraloom.errors import ImageUnreadable
 
 CHILD_MEMORY_BYTES = 3 * 2**30
+"""Address space for decoding, beside what the libraries have taken (more on more cores)."""
 CHILD_SECONDS = 60.0
 CLIP_SECONDS = 300.0
 MOST_CHILDREN = 8
@@ -147,7 +150,8 @@ def _serve() -> None:
     if sys.platform != "win32":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES))
+        limit = psutil.Process().memory_info().vms + CHILD_MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for line in sys.stdin:
         print(json.dumps(_answer(line)), flush=True)
 
