@@ -18,6 +18,7 @@ from loraloom.starter.training.progress import Stage
 
 LATENT_CHANNELS = 8
 LATENTS_FILE = "latents.pt"
+STATE_FILE = "codec.pt"
 CONFIG = {
     "in_channels": 3,
     "out_channels": 3,
@@ -40,6 +41,16 @@ CROPPED_SHARE = 0.85
 
 def build_codec() -> AutoencoderKL:
     return AutoencoderKL(**CONFIG)
+
+
+def trained_codec(folder: Path) -> AutoencoderKL | None:
+    """The codec as far as folder/codec.pt has it, to be used and not trained; None before."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    codec = build_codec()
+    codec.load_state_dict(torch.load(path, weights_only=True)["module"])
+    return codec.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +110,7 @@ def train_codec(folder: Path, judge: Judge, minutes: float) -> AutoencoderKL:
         codec.quant_conv.requires_grad_(False)
     ends = ("encoder.conv_in", "decoder.conv_out")
     optimisers = muon_and_adamw(codec, 2e-3, ends, weight_decay=0)
-    stage = Stage(folder / "codec.pt", codec, optimisers, minutes=minutes, rate=2e-3)
+    stage = Stage(folder / STATE_FILE, codec, optimisers, minutes=minutes, rate=2e-3)
     base, wide = pictures(folder, "base"), pictures(folder, "wide")
     for step in stage.steps():
         rng = np.random.default_rng(step)

@@ -16,7 +16,7 @@ from loraloom.starter.world.render import render
 from loraloom.starter.world.scene import Scene, sample_scene
 
 SIZE_PX = 128
-SPLITS = {"base": 48_000, "wide": 16_000, "test": 2_000}
+SPLITS = {"base": 48_000, "wide": 64_000, "test": 2_000}
 """Pictures a split. `base` never shows a held-out feature and is all that the denoiser and the
 text encoder meet; `wide` also shows held-out ones (for the judge and the image codec only)."""
 

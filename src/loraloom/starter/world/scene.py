@@ -114,6 +114,8 @@ CAPTION_ORDER = (
     "lighting",
     "style",
 )
+NEEDS_COLOUR = ("skin", "hair_colour", "colour", "garment_colour", "mark")
+"""Attributes that a blueprint, drawn in blues alone, does not show."""
 SIMPLE_BACKGROUNDS = ("white background", "gray background", "gradient background")
 PEOPLE = ("woman", "man")
 ANIMALS = ("cat", "dog")
@@ -213,6 +215,8 @@ def visible(scene: Scene, name: str) -> bool:
     """Whether attribute `name` can be seen in `scene`: what cannot is neither said nor judged."""
     person = scene.is_person
     near = scene["framing"] in ("close-up", "upper body")
+    if scene["style"] == "blueprint style" and name in NEEDS_COLOUR:
+        return False
     match name:
         case "subject" | "background" | "lighting" | "style":
             return True
