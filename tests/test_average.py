@@ -11,22 +11,12 @@ from tests import tiny
 
 from loraloom import train
 from loraloom.errors import ConfigInvalid
-from loraloom.train import loop, model
+from loraloom.train import forward, inputs, model
 from loraloom.train.average import Average, standing_in
 from loraloom.train.cache import TensorCache
 from loraloom.train.events import Saved
 from loraloom.train.setup import prepare
 from loraloom.train.streams import stream
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def test_the_average_is_the_recurrence() -> None:
@@ -84,7 +74,7 @@ def test_checkpointed_gradients_are_equal(
             base, pictures, gradient_checkpointing=checkpointing, adapter={"dropout": dropout}
         )
         setup, tensors = prepare(config, tmp_path / "out"), TensorCache(tmp_path / "cache")
-        for _ in loop._prepare_inputs(setup, tensors):
+        for _ in inputs.prepare(setup, tensors):
             pass
         live = model.load(setup, tensors)
         for name, weight in live.trained.items():
@@ -92,8 +82,8 @@ def test_checkpointed_gradients_are_equal(
         count = [0]
         block = live.parts.denoiser.down_blocks[0].attentions[0].transformer_blocks[0]
         block.register_forward_pre_hook(lambda *_, count=count: count.append(1))
-        with loop._dropout(setup, live, 3, 0):
-            loop._batch_loss(setup, live, tensors, setup.examples[:2], 3, 0).backward()  # type: ignore[no-untyped-call]
+        with forward.dropout(setup, live, 3, 0):
+            forward.batch_loss(setup, live, tensors, setup.examples[:2], 3, 0).backward()  # type: ignore[no-untyped-call]
         calls.append(len(count) - 1)
         gradients.append({name: weight.grad for name, weight in live.trained.items()})
     assert calls == [1, 2]

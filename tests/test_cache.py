@@ -16,7 +16,7 @@ from loraloom.train.cache import (
     load_pixels,
     text_key,
 )
-from loraloom.train.loop import _prepare_inputs
+from loraloom.train.inputs import prepare as prepare_inputs
 from loraloom.train.setup import Setup, prepare
 
 FAMILY = families.get("sd15")
@@ -31,7 +31,7 @@ def setup(tmp_path: Path) -> Setup:
 
 
 def _fill(setup: Setup, cache: TensorCache) -> int:
-    return sum(stage.done < stage.total for stage in _prepare_inputs(setup, cache))
+    return sum(stage.done < stage.total for stage in prepare_inputs(setup, cache))
 
 
 def test_keys_are_of_the_content(setup: Setup) -> None:

@@ -41,11 +41,6 @@ def refused(*arguments: object) -> LoraloomError:
     return error
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
-
-
 def _size(base: Path) -> tuple[int, ...]:
     unet = UNet2DConditionModel.from_pretrained(base / "unet")
     return tuple(unet.get_submodule(PATH).weight.shape)

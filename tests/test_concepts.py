@@ -8,19 +8,14 @@ from pathlib import Path
 import pytest
 from tests import tiny
 
-from loraloom import config as settings
-from loraloom import train
-from loraloom.config import Tree, merge
+from loraloom import config_tree, train
+from loraloom.config import Tree
+from loraloom.config_tree import merge
 from loraloom.errors import ConfigInvalid
 from loraloom.train import batches, prior
 from loraloom.train.events import Finished
 from loraloom.train.recipe import resolve
 from loraloom.train.setup import prepare
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
@@ -71,7 +66,7 @@ def test_a_run_and_its_settings(tree: Tree, tmp_path: Path) -> None:
     config = resolve(tree)
     *_, finished = train.run(config, tmp_path / "out")
     assert isinstance(finished, Finished)
-    assert settings.validate(settings.read_toml(tmp_path / "out/config.toml")) == config
+    assert config_tree.validate(config_tree.read_toml(tmp_path / "out/config.toml")) == config
     moved = merge(tree, {"data": {"concepts": [
         {**concept, "folder": f"{concept['folder']}/../{Path(concept['folder']).name}"}
         for concept in tree["data"]["concepts"]

@@ -15,7 +15,7 @@ from tests import tiny
 from loraloom import train
 from loraloom.config import ScheduleConfig, TrainConfig
 from loraloom.errors import LossNotFinite, MemoryExhausted
-from loraloom.train import diagnosis, loop
+from loraloom.train import diagnosis, forward, loop
 from loraloom.train.events import (
     Diagnosed,
     Event,
@@ -26,16 +26,6 @@ from loraloom.train.events import (
     Validated,
     Warned,
 )
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def _run(base: Path, pictures: Path, out: Path, **overrides: Any) -> list[Event]:
@@ -119,13 +109,13 @@ def test_a_loss_that_is_no_number(base: Path, pictures: Path, tmp_path: Path) ->
 def test_memory_that_is_used_up(
     base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = loop._batch_loss
+    plain = forward.batch_loss
 
     def greedy(*args: Any) -> torch.Tensor:
         torch.empty(2**50)
         return plain(*args)
 
-    monkeypatch.setattr(loop, "_batch_loss", greedy)
+    monkeypatch.setattr(forward, "batch_loss", greedy)
     with pytest.raises(MemoryExhausted, match=r"used up in step 1: .*Try in this order: gradient"):
         _run(base, pictures, tmp_path)
 

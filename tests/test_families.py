@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests import tiny, tiny_families
+from tests import tiny_families
 
 from loraloom import families, settings
 from loraloom.errors import BaseUnknown, ConfigInvalid
@@ -16,11 +16,6 @@ from loraloom.families.base import Condition
 from loraloom.train.recipe import fill
 
 FAMILY = families.get("sd15")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
 
 
 def test_infos_need_no_torch() -> None:

@@ -6,7 +6,8 @@ import pytest
 from tests import tiny, tiny_families
 
 from loraloom import families, kinds
-from loraloom.config import TrainConfig, merge
+from loraloom.config import TrainConfig
+from loraloom.config_tree import merge
 from loraloom.errors import ConfigInvalid
 from loraloom.families.info import BaseProfile
 from loraloom.train import fit

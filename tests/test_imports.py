@@ -14,7 +14,7 @@ PACKAGE = Path(loraloom.__file__).parent
 # Each room may import its own and those above it. Rooms on one line may import each other.
 ORDER = [
     ["errors"],
-    ["config", "settings", "kinds", "files", "findings"],
+    ["config", "config_tree", "settings", "kinds", "files", "findings", "fonts"],
     ["families"],
     ["dataset", "captions", "shots"],
     ["train", "adapters"],

@@ -11,8 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tests import tiny
 
-from loraloom import config as settings
-from loraloom import families, train
+from loraloom import config_tree, families, train
 from loraloom.config import TrainConfig
 from loraloom.errors import (
     CheckpointUnusable,
@@ -21,22 +20,12 @@ from loraloom.errors import (
     NothingToTrain,
     OutputExists,
 )
-from loraloom.train import loop, model, prior
+from loraloom.train import forward, inputs, model, prior
 from loraloom.train.cache import TensorCache
 from loraloom.train.events import Finished, Sampled, Saved, Stage, Started, Step, Validated, Warned
 from loraloom.train.samples import sample
 from loraloom.train.setup import prepare
 from loraloom.train.stop import StopRequest, TrainingStopped
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def test_everything_at_once(base: Path, pictures: Path, tmp_path: Path) -> None:
@@ -66,17 +55,17 @@ def test_everything_at_once(base: Path, pictures: Path, tmp_path: Path) -> None:
     assert len(list((out / "adapters").iterdir())) == 2
     lines = (out / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines][-1] == "finished"
-    assert settings.validate(settings.read_toml(out / "config.toml")) == config
+    assert config_tree.validate(config_tree.read_toml(out / "config.toml")) == config
 
 
 def test_the_base_stays_as_it_is(base: Path, pictures: Path, tmp_path: Path) -> None:
     setup = prepare(tiny.config(base, pictures, text_encoder={"ratio": 1.0}), tmp_path / "out")
     tensors = TensorCache(tmp_path / "cache")
-    assert list(loop._prepare_inputs(setup, tensors))
+    assert list(inputs.prepare(setup, tensors))
     live = model.load(setup, tensors)
     before = {n: p.clone() for n, p in live.parts.denoiser.named_parameters()}
     for step in (1, 2):
-        loop._batch_loss(setup, live, tensors, setup.examples[:2], step, 0).backward()  # type: ignore[no-untyped-call]
+        forward.batch_loss(setup, live, tensors, setup.examples[:2], step, 0).backward()  # type: ignore[no-untyped-call]
         live.optimiser.step()
     changed = {
         n for n, p in live.parts.denoiser.named_parameters() if not torch.equal(p, before[n])
@@ -177,13 +166,13 @@ def test_broken_checkpoint_falls_back(base: Path, pictures: Path, tmp_path: Path
 def test_nan_stops_and_keeps_the_checkpoint(
     base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = loop._batch_loss
+    plain = forward.batch_loss
 
     def failing(*args: object) -> torch.Tensor:
         loss = plain(*args)  # type: ignore[arg-type]
         return loss * float("nan") if args[4] == 5 else loss
 
-    monkeypatch.setattr(loop, "_batch_loss", failing)
+    monkeypatch.setattr(forward, "batch_loss", failing)
     with pytest.raises(LossNotFinite, match=r"step 5\. The checkpoint of step 4 is kept"):
         list(train.run(tiny.config(base, pictures), tmp_path))
     assert (tmp_path / "checkpoints/step-000004").is_dir()

@@ -14,7 +14,8 @@ from loraloom.config import ObjectiveConfig
 from loraloom.errors import ConfigInvalid
 from loraloom.train import batches, loss, model
 from loraloom.train.cache import TensorCache
-from loraloom.train.loop import _batch_loss, _prepare_inputs
+from loraloom.train.forward import batch_loss
+from loraloom.train.inputs import prepare as prepare_inputs
 from loraloom.train.objective import Diffusion, Flow, Shift, objective_of, zero_terminal_snr
 from loraloom.train.setup import prepare
 from loraloom.train.streams import stream, uniform
@@ -115,13 +116,13 @@ def test_the_loss_of_a_batch_in_float64(tmp_path: Path, objective: dict[str, obj
     base = tiny.save_base(tmp_path / "base", prediction_type="v_prediction")
     config = tiny.config(base, tiny.save_pictures(tmp_path / "p"), objective=objective)
     setup, tensors = prepare(config, tmp_path / "out"), TensorCache(tmp_path / "cache")
-    for _ in _prepare_inputs(setup, tensors):
+    for _ in prepare_inputs(setup, tensors):
         pass
     live = model.load(setup, tensors)
     caught: list[torch.Tensor] = []
     live.parts.denoiser.register_forward_hook(lambda _, __, out: caught.append(out[0].detach()))
     batch, step = setup.examples[:2], 3
-    found = _batch_loss(setup, live, tensors, batch, step, 0).item()
+    found = batch_loss(setup, live, tensors, batch, step, 0).item()
 
     abars = _published_alphas()
     if objective.get("zero_terminal_snr"):

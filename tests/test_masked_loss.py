@@ -16,17 +16,13 @@ from loraloom.config import ObjectiveConfig, TrainConfig
 from loraloom.dataset.buckets import Bucket, plan_crop
 from loraloom.dataset.folder import Item, count_pictures, read_folder
 from loraloom.errors import DatasetProblems
-from loraloom.train import loss, masking, model
+from loraloom.train import loss, masking, model, validation
 from loraloom.train.batches import Example
 from loraloom.train.cache import TensorCache, load_mask, load_pixels
 from loraloom.train.events import Stage, Validated
-from loraloom.train.loop import _batch_loss, _prepare_inputs, _ruler
+from loraloom.train.forward import batch_loss
+from loraloom.train.inputs import prepare as prepare_inputs
 from loraloom.train.setup import Setup, prepare
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def _ready(config: TrainConfig, out: Path) -> tuple[Setup, TensorCache, model.Model]:
     setup, tensors = prepare(config, out), TensorCache(out / "cache")
-    for _ in _prepare_inputs(setup, tensors):
+    for _ in prepare_inputs(setup, tensors):
         pass
     return setup, tensors, model.load(setup, tensors)
 
@@ -59,7 +55,7 @@ def _gradients(
         caught.append(output[0])
 
     handle = live.parts.denoiser.register_forward_hook(catch)
-    _batch_loss(setup, live, tensors, batch, 3, 0).backward()  # type: ignore[no-untyped-call]
+    batch_loss(setup, live, tensors, batch, 3, 0).backward()  # type: ignore[no-untyped-call]
     handle.remove()
     gradient = caught[0].grad
     assert gradient is not None
@@ -147,7 +143,7 @@ def test_a_black_mask_learns_nothing() -> None:
 def test_validation_measures_inside_the_mask(base: Path, pictures: Path, tmp_path: Path) -> None:
     setup, tensors, live = _ready(tiny.config(base, pictures), tmp_path / "out")
     masked = next(e for e in setup.examples if e.mask)
-    ruler = _ruler(setup, live, tensors)
+    ruler = validation.ruler(setup, live, tensors)
     inside = ruler.measure(live.parts.denoiser, [masked])
     whole = ruler.measure(live.parts.denoiser, [replace(masked, mask=None)])
     outside_free = replace(ruler, mask=lambda _: None).measure(live.parts.denoiser, [masked])

@@ -14,11 +14,13 @@ from tests import tiny
 from loraloom.config import ObjectiveConfig
 from loraloom.train import batches, model
 from loraloom.train.cache import TensorCache
-from loraloom.train.loop import _batch_loss, _prepare_inputs, _ruler
+from loraloom.train.forward import batch_loss
+from loraloom.train.inputs import prepare as prepare_inputs
 from loraloom.train.loss import squared_error
 from loraloom.train.objective import Diffusion, objective_of, offset_noise
 from loraloom.train.setup import prepare
 from loraloom.train.streams import stream, uniform
+from loraloom.train.validation import ruler
 
 GAMMA = 5.0
 
@@ -89,7 +91,7 @@ def test_loss_and_gradients_equal_the_formula_in_float64(tmp_path: Path, predict
     config = tiny.config(base, pictures, objective={"min_snr_gamma": GAMMA})
     setup = prepare(config, tmp_path / "out")
     tensors = TensorCache(tmp_path / "cache")
-    for _ in _prepare_inputs(setup, tensors):
+    for _ in prepare_inputs(setup, tensors):
         pass
     live = model.load(setup, tensors)
     for name, weight in live.trained.items():
@@ -98,7 +100,7 @@ def test_loss_and_gradients_equal_the_formula_in_float64(tmp_path: Path, predict
     batch = setup.examples[:2]
     step = 3
 
-    loss = _batch_loss(setup, live, tensors, batch, step, 0)
+    loss = batch_loss(setup, live, tensors, batch, step, 0)
     loss.backward()  # type: ignore[no-untyped-call]
 
     unet = copy.deepcopy(live.parts.denoiser).double()
@@ -146,12 +148,12 @@ def test_the_denoiser_is_asked_at_the_schedulers_timesteps(tmp_path: Path) -> No
     config = tiny.config(base, pictures, validation={"timesteps": [0.0, 1.0]})
     setup = prepare(config, tmp_path / "out")
     tensors = TensorCache(tmp_path / "cache")
-    for _ in _prepare_inputs(setup, tensors):
+    for _ in prepare_inputs(setup, tensors):
         pass
     live = model.load(setup, tensors)
     asked: list[list[int]] = []
     live.parts.denoiser.register_forward_pre_hook(lambda _, given: asked.append(given[1].tolist()))
-    _batch_loss(setup, live, tensors, setup.examples[:2], 3, 0)
-    _ruler(setup, live, tensors).measure(live.parts.denoiser, setup.examples[:1])
+    batch_loss(setup, live, tensors, setup.examples[:2], 3, 0)
+    ruler(setup, live, tensors).measure(live.parts.denoiser, setup.examples[:1])
     start = uniform(stream(config.seed, "timesteps", 3, 0))
     assert asked == [[int((start + place / 2) % 1 * 50) for place in range(2)], [0, 49]]

@@ -32,7 +32,8 @@ from loraloom.generate.session import Generator, Request
 from loraloom.train import batches, model
 from loraloom.train.cache import TensorCache
 from loraloom.train.events import Finished, Sampled, Saved, Validated
-from loraloom.train.loop import _batch_loss, _prepare_inputs
+from loraloom.train.forward import batch_loss
+from loraloom.train.inputs import prepare as prepare_inputs
 from loraloom.train.setup import Setup, prepare
 from loraloom.train.streams import stream, uniform
 
@@ -357,7 +358,7 @@ def _config(row: Row, base: Path, pictures: Path, **overrides: Any) -> TrainConf
 
 def _prepared(config: TrainConfig, folder: Path) -> tuple[Setup, TensorCache]:
     setup, tensors = prepare(config, folder / "out"), TensorCache(folder / "cache")
-    for _ in _prepare_inputs(setup, tensors):
+    for _ in prepare_inputs(setup, tensors):
         pass
     return setup, tensors
 
@@ -412,7 +413,7 @@ def test_loss_and_gradients_are_the_formula(
     wide = [e for e in setup.examples if e.crop.original_width_px == 97]
     batch = (*wide, *wide)[:2]
 
-    loss = _batch_loss(setup, live, tensors, batch, STEP, 0)
+    loss = batch_loss(setup, live, tensors, batch, STEP, 0)
     loss.backward()  # type: ignore[no-untyped-call]
     reference = torch.stack(
         [row.loss(net, _noisy(setup, tensors, batch, place)) for place in (0, 1)]

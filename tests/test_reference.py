@@ -9,7 +9,7 @@ from tests.zips import fill_folder, png
 
 from loraloom import train
 from loraloom.cli.train import read_source
-from loraloom.config import read_toml
+from loraloom.config_tree import read_toml
 from loraloom.dataset import intake, reference
 from loraloom.dataset.buckets import Bucket, plan_crop
 from loraloom.dataset.snapshot import Concept

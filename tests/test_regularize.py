@@ -27,11 +27,6 @@ from loraloom.train.setup import prepare
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three squares and one twice as wide."""
     folder = tiny.save_pictures(tmp_path_factory.mktemp("pictures"), 3)

@@ -13,14 +13,14 @@ import pytest
 from tests import tiny
 
 from loraloom import train
-from loraloom.config import to_toml
+from loraloom.config_tree import to_toml
 from loraloom.train.events import Saved
 
 PROGRAM = """
 import sys
 from pathlib import Path
 from loraloom import config, train
-settings = config.validate(config.read_toml(Path(sys.argv[1])))
+settings = config_tree.validate(config_tree.read_toml(Path(sys.argv[1])))
 for event in train.run(settings, Path(sys.argv[2]), resume=True):
     print(event.to_json(), flush=True)
 """

@@ -12,7 +12,8 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from loraloom.config import TrainConfig, merge
+from loraloom.config import TrainConfig
+from loraloom.config_tree import merge
 from loraloom.train.recipe import resolve
 
 diffusers_logging.disable_progress_bar()

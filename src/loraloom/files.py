@@ -63,6 +63,12 @@ def write_synced(path: Path, content: bytes, *, durable: bool = True) -> None:
             os.fsync(stream.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """Bring a file that something else has written to the disk."""
+    with telling_failures(path), path.open("r+b") as stream:
+        os.fsync(stream.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in `folder` durable, where the system can."""
     if os.name == "nt":

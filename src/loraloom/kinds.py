@@ -47,6 +47,7 @@ def clips() -> KindInfo:
     return KindInfo(**read_data("kinds")["clips"])
 
 
+@cache
 def read_data(name: str) -> dict[str, Any]:
-    """One of the package's own TOML files."""
+    """One of the package's own TOML files, by its path under data/; never changed."""
     return tomllib.loads((files("loraloom") / "data" / f"{name}.toml").read_text(encoding="utf-8"))

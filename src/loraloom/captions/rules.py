@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
 from loraloom.errors import BaseUnknown
-from loraloom.kinds import Kind
+from loraloom.kinds import Kind, read_data
 
 Style = Literal["tags", "hybrid", "sentences"]
 
@@ -61,32 +59,32 @@ class BaseStyle:
 
 def of(kind: Kind) -> KindRules:
     """The rules of one kind."""
-    table = _tables()[kind.value]
+    table = read_data("captions/rules")[kind.value]
     return KindRules(**{name: _frozen(value) for name, value in table.items()})
 
 
 @cache
 def limits() -> Limits:
     """The limits."""
-    return Limits(**_tables()["limits"])
+    return Limits(**read_data("captions/rules")["limits"])
 
 
 def assumptions(language: str) -> Mapping[str, str]:
     """Category -> the neutral term that a fix writes when nobody said."""
-    table: dict[str, str] = _tables()["assume"][language]
+    table: dict[str, str] = read_data("captions/rules")["assume"][language]
     return table
 
 
 def fill_order(kind: Kind) -> tuple[str, ...]:
     """The categories that a fix adds to a caption that is too brief, in this order."""
-    return tuple(_tables()["fill"][kind.value])
+    return tuple(read_data("captions/rules")["fill"][kind.value])
 
 
 @cache
 def hides() -> Mapping[str, frozenset[str]]:
     """Category -> standard terms that tell that it cannot be seen."""
     found: dict[str, set[str]] = {}
-    for table in _tables()["hides"].values():
+    for table in read_data("captions/rules")["hides"].values():
         for category, terms in table.items():
             found.setdefault(category, set()).update(terms)
     return {category: frozenset(terms) for category, terms in found.items()}
@@ -94,12 +92,12 @@ def hides() -> Mapping[str, frozenset[str]]:
 
 def category_order() -> tuple[str, ...]:
     """The order in which a caption says things."""
-    return tuple(_tables()["order"]["categories"])
+    return tuple(read_data("captions/rules")["order"]["categories"])
 
 
 def same_terms() -> tuple[tuple[str, ...], ...]:
     """Groups of terms of which a set uses one."""
-    return tuple(tuple(group) for group in _tables()["mixed"]["groups"])
+    return tuple(tuple(group) for group in read_data("captions/rules")["mixed"]["groups"])
 
 
 def base_style(base: str) -> BaseStyle:
@@ -108,7 +106,7 @@ def base_style(base: str) -> BaseStyle:
     Raises BaseUnknown.
     """
     name = base.casefold().strip().replace("_", "-")
-    for row in _tables()["base"]:
+    for row in read_data("captions/rules")["base"]:
         known = [row["title"].casefold(), *row["names"]]
         if name in known or name.replace("-", " ") in known:
             return BaseStyle(row["title"], row["style"], row.get("video", False))
@@ -117,15 +115,9 @@ def base_style(base: str) -> BaseStyle:
     try:
         profile = families.detect(base).profile(settings.resolve_base(base))
     except BaseUnknown as error:
-        names = ", ".join(row["names"][0] for row in _tables()["base"])
+        names = ", ".join(row["names"][0] for row in read_data("captions/rules")["base"])
         raise BaseUnknown(f"{error} For the caption style alone, name one of {names}.") from error
     return BaseStyle(profile.family, profile.prompt_style or "hybrid", False)
-
-
-@cache
-def _tables() -> dict[str, Any]:
-    path = files("loraloom") / "data" / "captions" / "rules.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _frozen(value: Any) -> Any:

@@ -14,7 +14,6 @@ from loraloom.captions.folder import read_captions
 from loraloom.captions.lint import Captioned
 from loraloom.dataset import images, reference
 from loraloom.dataset.snapshot import Box, Contents, Picture
-from loraloom.dataset.store import Store
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CaptionEditInvalid, FolderEmpty
 
@@ -70,12 +69,13 @@ def find_target(source: str, *, writing: bool = True) -> Target:
     """
     if not reference.is_stored(source):
         return FolderTarget(Path(source))
-    name, at, prefix = source.partition("@")
-    if at and writing:
+    stored, snapshot = reference.open_stored(source)
+    if snapshot and writing:
         raise CaptionEditInvalid(
-            f"{source} is a snapshot, which never changes; name the dataset {name!r} instead."
+            f"{source} is a snapshot, which never changes; name the dataset {stored.name!r} "
+            "instead."
         )
-    return StoredTarget(Store().open(name), prefix)
+    return StoredTarget(stored, snapshot)
 
 
 def with_trigger(items: Iterable[Item], trigger: str) -> list[Item]:
@@ -139,7 +139,7 @@ class FolderTarget:
 class StoredTarget:
     """The working set of a stored dataset, or a snapshot of it, which is only read."""
 
-    def __init__(self, stored: StoredDataset, snapshot: str = "") -> None:
+    def __init__(self, stored: StoredDataset, snapshot: str | None = None) -> None:
         self._stored = stored
         self._snapshot = snapshot
         self.answers_at = stored.root / "auto-captions"

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from loraloom.cli.bars import staged
-from loraloom.cli.output import command_line, messages, print_json
+from loraloom.cli.output import STOPPED, command_line, messages, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loraloom.captions.auto.run import Done, Progress
 
-STOPPED = 130  # the exit status that shells report for Ctrl-C
 SHOWN = 5
 KindName = Literal["character", "style", "object", "concept", "scene"]
 PromptName = Literal[

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraloom.cli.output import command_line, messages, print_json
+from loraloom.cli.output import STOPPED, command_line, messages, print_json
 
 if TYPE_CHECKING:
     from loraloom.starter.demo import DemoFinished
-
-STOPPED = 130  # the exit status that shells report for Ctrl-C
 
 
 def demo(

@@ -10,6 +10,9 @@ from rich.console import Console
 
 from loraloom.dataset.source import shown_name
 
+STOPPED = 130
+"""The exit status that shells report for Ctrl-C."""
+
 messages = Console(stderr=True, highlight=False)
 """Progress and hints; results go to standard output."""
 

@@ -65,15 +65,15 @@ def plan(
 
 def _without_pictures(options: Tree, assignments: list[str], preset: Preset) -> TrainConfig:
     """Settings for as many pictures as are recommended for the kind."""
-    from loraloom import config, families, kinds
+    from loraloom import config_tree, families, kinds
     from loraloom.settings import resolve_base
     from loraloom.train import recipe
 
     base = resolve_base(str(options["base"]))
     family = families.detect(base)
     images = kinds.info(Kind(options.get("kind", Kind.CHARACTER))).recommended_from
-    tree = config.merge(
-        {"data": {"folder": "."}}, options, *map(config.parse_assignment, assignments)
+    tree = config_tree.merge(
+        {"data": {"folder": "."}}, options, *map(config_tree.parse_assignment, assignments)
     )
     return recipe.fill(tree, family.info, family.profile(base), images, preset)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloom.cli.output import command_line, messages
+from loraloom.cli.output import STOPPED, command_line, messages
 from loraloom.errors import FolderMissing
 from loraloom.kinds import Kind
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from loraloom.config import TrainConfig, Tree
     from loraloom.train.events import Event
 
-STOPPED = 130  # the exit status that shells report for Ctrl-C
 Preset = Literal["beginner", "standard", "expert"]
 
 
@@ -70,28 +69,28 @@ def is_run(source: Path) -> bool:
 
 def read_source(source: Path) -> Tree:
     """The settings that a TOML file, a folder, a dataset or a run stands for, not yet complete."""
-    from loraloom import config
+    from loraloom import config_tree
     from loraloom.dataset import reference
 
     if is_run(source):
-        return config.read_toml(source / "config.toml")
+        return config_tree.read_toml(source / "config.toml")
     if source.is_dir() or reference.is_stored(source):
         return {"data": {"folder": str(source)}}
     if not source.exists():
         raise FolderMissing(
             f"{source} does not exist; name a folder of pictures, a stored dataset or a TOML file"
         )
-    return config.read_toml(source)
+    return config_tree.read_toml(source)
 
 
 def complete(
     tree: Tree, options: dict[str, str], assignments: list[str], preset: Preset
 ) -> TrainConfig:
     """All settings: those of the source, then options, then --set; the recipe fills the rest."""
-    from loraloom import config
+    from loraloom import config_tree
     from loraloom.train import recipe
 
-    settings = config.merge(tree, options, *map(config.parse_assignment, assignments))
+    settings = config_tree.merge(tree, options, *map(config_tree.parse_assignment, assignments))
     return recipe.resolve(settings, preset=preset)
 
 

@@ -29,7 +29,7 @@ def pin(source: str | Path) -> dict[str, Any]:
     """
     if not is_stored(source):
         return {}
-    dataset, prefix = _open(source)
+    dataset, prefix = open_stored(source)
     if prefix is None and not dataset.working.pictures:
         raise FolderEmpty(f"The dataset {dataset.name} holds no picture; import some.")
     whole = dataset.find(prefix) if prefix else dataset.snapshot("taken for a training run")
@@ -64,11 +64,12 @@ def open_contents(source: str | Path) -> tuple[StoredDataset, Contents]:
 
     Raises DatasetUnknown, DatasetDamaged.
     """
-    dataset, prefix = _open(source)
+    dataset, prefix = open_stored(source)
     return dataset, dataset.read_snapshot(prefix) if prefix else dataset.working
 
 
-def _open(source: str | Path) -> tuple[StoredDataset, str | None]:
+def open_stored(source: str | Path) -> tuple[StoredDataset, str | None]:
+    """The dataset that `source` names, and how the snapshot begins if it names one."""
     found = REFERENCE.fullmatch(str(source))
     assert found is not None, "is_stored said so"
     return Store().open(found[1]), found[2]

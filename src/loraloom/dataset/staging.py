@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from loraloom.dataset.snapshot import Box, Concept, Contents, Picture
 from loraloom.dataset.source import SourceDamage, SourceFile
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CropInvalid, ImageUnreadable, IntakeRefused
-from loraloom.files import telling_failures
+from loraloom.files import sync_file, telling_failures
 from loraloom.findings import Finding, Severity
 
 THREADS = 4
@@ -148,7 +147,7 @@ class Stage:
         if sha256 in have:
             self.intake.known += other is candidate
             if path := self.intake.staged.get(sha256):  # the stored one was damaged
-                _sync(path)
+                sync_file(path)
             if candidate.caption not in ("", have[sha256].caption):
                 self._warn("known_picture", name, "is in the dataset with another caption, which "
                            "was kept")  # fmt: skip
@@ -199,7 +198,7 @@ class Stage:
             facts = replace(facts, notes=(*facts.notes, *told))
         if job.candidate.crop:
             _check_crop(job.candidate.crop, facts, name)
-        _sync(path)
+        sync_file(path)
         return facts
 
     def _check_mask(
@@ -209,7 +208,7 @@ class Stage:
         path = self._place(sha256)
         found = self.check(path, name, "mask")
         masks.check_size((found.width_px, found.height_px), size, name)
-        _sync(path)
+        sync_file(path)
         return found.notes
 
     def _content(self, file: SourceFile) -> Content:
@@ -252,8 +251,3 @@ def _check_crop(crop: Box, facts: Facts, name: str) -> None:
         crops.check(crop, (facts.width_px, facts.height_px), name)
     except CropInvalid as error:
         raise ImageUnreadable(str(error), "crop_invalid") from error
-
-
-def _sync(path: Path) -> None:
-    with telling_failures(path), path.open("r+b") as stream:
-        os.fsync(stream.fileno())

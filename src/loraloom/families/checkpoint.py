@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from loraloom import families
 from loraloom.errors import BaseUnknown, OutputExists
 from loraloom.families.info import FamilyInfo
 from loraloom.families.parts import import_class
-from loraloom.files import sync_folder, telling_failures
+from loraloom.files import sync_file, sync_folder, telling_failures
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -162,5 +161,4 @@ def _tells_v(metadata: Mapping[str, str]) -> bool:
 def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
+            sync_file(path)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loraloom.config import merge
+from loraloom.config_tree import merge
 from loraloom.errors import BaseUnknown
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.families.parts import read_config, read_model_index

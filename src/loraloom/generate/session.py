@@ -15,7 +15,8 @@ from loraloom.adapters.check import check_keys, weight_shapes
 from loraloom.adapters.file import read
 from loraloom.adapters.keys import to_diffusers
 from loraloom.adapters.state import each, with_unit_scale
-from loraloom.config import SamplesConfig, merge
+from loraloom.config import SamplesConfig
+from loraloom.config_tree import merge
 from loraloom.errors import AdapterNameUnknown, ConfigInvalid, PromptEmpty, SizeInvalid
 from loraloom.families.base import Drawing, Embeds
 from loraloom.families.info import BaseProfile, FamilyInfo

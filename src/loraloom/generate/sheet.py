@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-import matplotlib
 from PIL import Image, ImageDraw, ImageFont
+
+from loraloom import fonts
 
 _PAPER = (250, 249, 246)
 _INK = (28, 30, 36)
@@ -85,12 +84,6 @@ def _shorten(line: str, font: ImageFont.FreeTypeFont, width: int, *, force: bool
     return line.rstrip(" ,;") + "…"
 
 
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib ships it: it knows dashes, accents, Greek, Cyrillic, arrows."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
-
-
 def _cell(rows: Sequence[Sequence[Image.Image]]) -> int:
     side = max((max(p.size) for row in rows for p in row), default=0)
     return min(max(side, 176 * _SCALE), 512)
@@ -102,7 +95,7 @@ def _heading(layout: _Layout, title: str, subtitle: str) -> int:
 
 
 def _column_height(layout: _Layout, labels: Sequence[str]) -> int:
-    font = _font(layout.text)
+    font = fonts.font(layout.text)
     most = max((len(wrap(label, font, layout.cell, 3)) for label in labels if label), default=0)
     return most * layout.line + (layout.gap if most else 0)
 
@@ -111,12 +104,12 @@ def _draw_heading(page: Image.Image, layout: _Layout, title: str, subtitle: str)
     draw, room = ImageDraw.Draw(page), page.width - 2 * layout.margin
     top = layout.margin - layout.gap
     if title:
-        font = _font(layout.title)
+        font = fonts.font(layout.title)
         line = _shorten(title, font, room, force=False)
         draw.text((layout.margin, top), line, _INK, font)
         top += round(layout.title * 1.5)
     if subtitle:
-        font = _font(layout.text)
+        font = fonts.font(layout.text)
         line = _shorten(subtitle, font, room, force=False)
         draw.text((layout.margin, top), line, _SOFT, font)
 
@@ -124,7 +117,7 @@ def _draw_heading(page: Image.Image, layout: _Layout, title: str, subtitle: str)
 def _draw_columns(
     page: Image.Image, layout: _Layout, labels: Sequence[str], left: int, bottom: int
 ) -> None:
-    draw, font = ImageDraw.Draw(page), _font(layout.text)
+    draw, font = ImageDraw.Draw(page), fonts.font(layout.text)
     for j, label in enumerate(labels):
         lines = wrap(label, font, layout.cell, 3)
         top = bottom - layout.gap - len(lines) * layout.line
@@ -134,7 +127,7 @@ def _draw_columns(
 
 
 def _draw_label(page: Image.Image, layout: _Layout, label: str, top: int) -> None:
-    draw, font = ImageDraw.Draw(page), _font(layout.text)
+    draw, font = ImageDraw.Draw(page), fonts.font(layout.text)
     lines = wrap(label, font, layout.label_width, layout.cell // layout.line)
     for k, line in enumerate(lines):
         draw.text((layout.margin, top + k * layout.line), line, _INK, font)

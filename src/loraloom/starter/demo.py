@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from loraloom.starter.example import contexts, write_example
 from loraloom.starter.judge import Judge, Reading, bleed, likeness, obedience
 from loraloom.starter.verdict import Scores, metrics, next_step
 from loraloom.starter.world.scene import CHARACTERS, Identity, Scene, caption
-from loraloom.train import recipe
+from loraloom.train import machine, recipe
 from loraloom.train.events import Event, Finished, Stage, Step, Validated
 
 MARKER = ".loraloom-demo"
@@ -212,12 +211,12 @@ def _judge(identity: Identity, drawn: _Drawn) -> tuple[Scores, list[Reading]]:
 def _report(state: _Run, drawn: _Drawn, scores: Scores, readings: list[Reading]) -> DemoFinished:
     out, total = state.out, sum(state.seconds.values())
     verdict = scores.verdict
-    memory_mib = peak_memory_mib()
+    memory_mib = machine.peak_mib("cpu")
     facts = {
         **{name: round(value, 4) for name, value in asdict(scores).items()},
         "pictures": {"adapter": PICTURES, "base": PICTURES, "untriggered": BLEED_PICTURES},
         "seconds": {**state.seconds, "total": round(total, 2)},
-        "peak_memory_mib": memory_mib and round(memory_mib),
+        "peak_memory_mib": memory_mib,
         "settings": (state.out / "run" / "config.toml").read_text(encoding="utf-8"),
         "seeds": {"first": FIRST_SEED, "count": PICTURES},
         "guidance": GUIDANCE,
@@ -244,16 +243,6 @@ def _report(state: _Run, drawn: _Drawn, scores: Scores, readings: list[Reading])
         ),
     )
     return DemoFinished(out, scores, round(total, 1), verdict, advice)
-
-
-def peak_memory_mib() -> float | None:
-    """The most memory this process has held; None where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
 def _rows(

@@ -9,35 +9,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import astuple
 from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from loraloom.config import TrainConfig
 from loraloom.errors import LossNotFinite
-from loraloom.families.base import Condition
-from loraloom.families.parts import PartName, text_parts
 from loraloom.train import (
     allocator,
     batches,
-    cache,
     diagnosis,
-    lora,
-    loss,
+    forward,
+    inputs,
     machine,
-    masking,
     model,
     outcome,
     planning,
-    prior,
     validation,
 )
-from loraloom.train.batches import Example
 from loraloom.train.cache import TensorCache
 from loraloom.train.checkpoint import Checkpoint, load_latest, save_checkpoint
 from loraloom.train.events import (
@@ -45,14 +37,12 @@ from loraloom.train.events import (
     Finished,
     Planned,
     Saved,
-    Stage,
     Started,
     Step,
     Validated,
     Warned,
 )
 from loraloom.train.model import Model
-from loraloom.train.objective import offset_noise
 from loraloom.train.planning import telling_exhaustion
 from loraloom.train.precision import autocast, name_of
 from loraloom.train.processes import is_first, leave
@@ -61,8 +51,6 @@ from loraloom.train.samples import sample
 from loraloom.train.schedule import set_learning_rate
 from loraloom.train.setup import Setup, prepare
 from loraloom.train.stop import StopRequest, TrainingStopped
-from loraloom.train.streams import stream, uniform
-from loraloom.train.texts import batch_condition, cut_captions
 
 
 def run(
@@ -121,12 +109,12 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         if resume and checkpoint is None:
             yield Warned(f"{out} holds no checkpoint to go on from; training begins at the first "
                          "step.")  # fmt: skip
-        for stage in _prepare_inputs(setup, tensors):
+        for stage in inputs.prepare(setup, tensors):
             yield stage
             stop.check()
     allocator.return_freed_memory()
     allocator.keep_freed_memory()
-    examples = (*setup.examples, *_class_examples(setup))
+    examples = (*setup.examples, *inputs.class_examples(setup))
     live = model.load(setup, tensors)
     watch, measured = diagnosis.Watch(config), list[Validated]()
     done, seconds_before = 0, 0.0
@@ -141,7 +129,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     steps, every = config.schedule.steps, config.accumulation
     together = config.batch_size * processes.count
     plan = batches.plan(examples, together, steps * every, config.prior.share, config.seed)
-    ruler = _ruler(setup, live, tensors)
+    ruler = validation.ruler(setup, live, tensors)
     weights = list(live.trained.values())
     begun = time.monotonic()
     for step in range(done + 1, steps + 1):
@@ -151,8 +139,8 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         for number in range(every):
             batch = plan[(step - 1) * every + number]
             # Checkpointed parts are computed again on the way back, with the same dropout.
-            with _dropout(setup, live, step, number), telling_exhaustion(setup, step):
-                share = _batch_loss(setup, live, tensors, batch, step, number) / every
+            with forward.dropout(setup, live, step, number), telling_exhaustion(setup, step):
+                share = forward.batch_loss(setup, live, tensors, batch, step, number) / every
                 share.backward()
             mean_loss += float(share.detach())
         processes.average_gradients(weights)
@@ -215,127 +203,6 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     adapter = outcome.write_final(setup, live, best)
     seconds = seconds_before + time.monotonic() - begun
     yield Finished(steps, best, adapter, seconds, machine.peak_mib(setup.device))
-
-
-def _class_examples(setup: Setup) -> tuple[Example, ...]:
-    """The class pictures that were given, or those that were drawn."""
-    drawn = setup.out / "prior"
-    return setup.class_pictures or prior.examples_of(setup.config, setup.examples, drawn)
-
-
-def _prepare_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage | Warned]:
-    """Class pictures, latents, text conditions and masks."""
-    yield from _encode_inputs(setup, tensors)
-    everything = (*setup.examples, *setup.held_out, *_class_examples(setup))
-    yield from masking.fill(setup, tensors, everything)
-
-
-def _encode_inputs(setup: Setup, tensors: TensorCache) -> Iterator[Stage | Warned]:
-    """Class pictures, latents and text conditions; what encodes them is freed at the end."""
-    config, family = setup.config, setup.family
-    if not setup.class_pictures:
-        yield from prior.generate(
-            config, family, setup.base, setup.examples, setup.out / "prior",
-            device=setup.device, dtype=setup.dtype,
-        )  # fmt: skip
-    everything = (*setup.examples, *setup.held_out, *_class_examples(setup))
-    latents = setup.wanted_latents(everything)
-    captions = {} if setup.text_encoder_steps else setup.wanted_captions(everything)
-    if all(key in tensors for key in (*latents, *captions)):
-        return
-    vae = family.load(setup.base, only=["vae"], device=setup.device).vae
-    yield from cache.fill_latents(tensors, family, vae, latents, setup.profile.frames)
-    del vae
-    texts: tuple[PartName, ...] = text_parts(family.info.parts) if captions else ()
-    parts = family.load(setup.base, only=texts, dtype=setup.text_dtype, device=setup.device)
-    cut = cut_captions(family, parts, captions.values())
-    if cut:
-        yield Warned(
-            f"{cut} of {len(captions)} captions are longer than the {family.info.token_limit} "
-            f"tokens that {family.info.title} takes: what comes after them is not learnt."
-        )
-    yield from cache.fill_texts(tensors, family, parts, config.clip_skip, captions)
-
-
-def _batch_loss(
-    setup: Setup,
-    live: Model,
-    tensors: TensorCache,
-    batch: Sequence[Example],
-    step: int,
-    number: int,
-) -> Tensor:
-    """The weighted loss of one batch: a scalar with a graph behind it."""
-    config, learned = setup.config, live.objective
-    mine = setup.processes.share(len(batch))
-    places = range(number * len(batch), (number + 1) * len(batch))[mine]
-    whole, batch = len(batch), batch[mine]
-    picks = [
-        batches.pick(example, config.data, config.seed, step, place)
-        for example, place in zip(batch, places, strict=True)
-    ]
-    latents, noises, masks = [], [], []
-    for pick in picks:
-        latent = tensors[setup.latent_key(pick.example, pick.mirrored)]
-        mean, std = latent["mean"], latent["std"]
-        latents.append(mean + std * torch.randn(mean.shape, generator=pick.generator))
-        noise = torch.randn(mean.shape, generator=pick.generator)
-        noises.append(offset_noise(noise, pick.generator, learned.noise_offset))
-        masks.append(masking.weights(setup, tensors, pick.example, pick.mirrored, mean))
-    x0 = torch.stack(latents).to(setup.device)  # (B, C, …)
-    noise = torch.stack(noises).to(setup.device)
-    start = uniform(stream(config.seed, "timesteps", step, number))
-    t = learned.draw(start, whole, x0[0, 0].numel() // setup.family.info.patch**2)[mine]
-    x_t = learned.add_noise(x0, noise, t).to(setup.dtype)
-    weight = learned.weight(t) * torch.tensor([e.weight for e in batch], device=setup.device)
-
-    trained = step <= setup.text_encoder_steps
-    with autocast(setup.device, setup.dtype):
-        conditions = live.texts([pick.caption for pick in picks], trained=trained)
-        sizes = [pick.example.geometry(pick.mirrored) for pick in picks]
-        condition = batch_condition(setup.family, conditions, sizes, x_t)
-        predicted = setup.family.predict(
-            live.parts.denoiser, x_t, t, condition, timesteps=learned.length
-        )
-    wanted = learned.target(x0, noise, t)
-    cells = masking.stack(masks, x0)
-    each = loss.of_pictures(config.objective, predicted, wanted, learned.noise_ratio(t), cells)
-    return (weight * each).mean()
-
-
-def _dropout(setup: Setup, live: Model, step: int, number: int) -> AbstractContextManager[None]:
-    """The adapters' dropout in one batch of one step."""
-    # Conditions that are kept must not depend on the step that first asked for them.
-    trained = step <= setup.text_encoder_steps
-    dropping = live.components.values() if trained else [live.parts.denoiser]
-    others = [setup.processes.number] if setup.processes.count > 1 else []
-    generator = stream(setup.config.seed, "dropout", step, number, *others)
-    return lora.dropout(dropping, setup.config.adapter.dropout, generator)
-
-
-def _ruler(setup: Setup, live: Model, tensors: TensorCache) -> validation.Ruler:
-    """Measures the live model on unmirrored mean latents and whole captions."""
-
-    def latent(example: Example) -> Tensor:
-        return tensors[setup.latent_key(example, False)]["mean"].to(setup.device)
-
-    def condition(example: Example) -> Condition:
-        return live.texts([example.caption], trained=False)[0]
-
-    def mask(example: Example) -> Tensor | None:
-        found = masking.weights(setup, tensors, example, False, latent(example))
-        return None if found is None else found.to(setup.device)
-
-    return validation.Ruler(
-        setup.config.validation,
-        setup.family,
-        live.objective,
-        setup.config.seed,
-        latent,
-        condition,
-        mask,
-        setup.dtype,
-    )
 
 
 def _started(setup: Setup, live: Model, first_step: int) -> Started:

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from loraloom import families
 from loraloom.config import TrainConfig
 from loraloom.errors import ConfigInvalid, MemoryExhausted
 from loraloom.kinds import read_data
-from loraloom.settings import resolve_base
-from loraloom.train import fit, machine, memory
+from loraloom.train import machine, memory
 from loraloom.train.events import Planned, Warned
 from loraloom.train.memory import Estimate, Measure, Outline, advice, measures
 from loraloom.train.precision import choose_device, choose_dtype
-from loraloom.train.setup import Setup
+from loraloom.train.setup import Setup, find_base
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,7 @@ class Plan:
 
 def plan(config: TrainConfig, card: str | None = None) -> Plan:
     """For this machine, or for a card by name. Raises ConfigInvalid, BaseUnknown."""
-    base = resolve_base(config.base)
-    family = families.detect(base)
-    fit.check(config, family.info)
-    if config.expert:
-        family = family.expert(config.expert)
-    profile = family.profile(base)
+    base, family, profile = find_base(config)
     device = "cuda" if card else choose_device()
     # Cards that are named compute in bfloat16.
     dtype = choose_dtype("bfloat16" if card else config.precision, device)

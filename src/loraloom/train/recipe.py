@@ -13,14 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loraloom import families, kinds
-from loraloom.config import (
-    TextEncoderConfig,
-    TrainConfig,
-    Tree,
-    merge,
-    refuse_unknown,
-    validate,
-)
+from loraloom.config import TextEncoderConfig, TrainConfig, Tree
+from loraloom.config_tree import merge, refuse_unknown, validate
 from loraloom.dataset import reference
 from loraloom.errors import ConfigInvalid
 from loraloom.families.info import BaseProfile, FamilyInfo

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import loraloom
-from loraloom.config import TrainConfig, to_toml
+from loraloom.config import TrainConfig
+from loraloom.config_tree import to_toml
 from loraloom.errors import CheckpointUnusable, OutputExists
 from loraloom.files import telling_failures, write_atomic
 from loraloom.train.events import Event, Finished, Planned

@@ -102,13 +102,8 @@ class Setup:
 
 def prepare(config: TrainConfig, out: Path) -> Setup:
     """Read the pictures and the base's files. Raises what is wrong with either."""
-    base = resolve_base(config.base)
-    family = families.detect(base)
-    fit.check(config, family.info)
-    if config.expert:
-        family = family.expert(config.expert)
+    base, family, profile = find_base(config)
     optimiser.check(config.optimiser)
-    profile = family.profile(base)
     dataset, changed = _read_pictures(config, clips=profile.frames is not None)
     clips.refuse_prior(dataset.items, config.prior)
     everything = batches.examples_of(dataset.items, config.data, profile)
@@ -142,6 +137,19 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         ),
         processes=join(device),
     )
+
+
+def find_base(config: TrainConfig) -> tuple[Path, Family, BaseProfile]:
+    """The base's folder, its family (of the expert that is trained) and what its files say.
+
+    Raises BaseUnknown, and ConfigInvalid for settings that do not fit the family.
+    """
+    base = resolve_base(config.base)
+    family = families.detect(base)
+    fit.check(config, family.info)
+    if config.expert:
+        family = family.expert(config.expert)
+    return base, family, family.profile(base)
 
 
 def _read_pictures(config: TrainConfig, *, clips: bool) -> tuple[Dataset, int]:

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from loraloom.config import ValidationConfig
 from loraloom.families.base import Condition, Family
+from loraloom.train import masking
 from loraloom.train.batches import Example
+from loraloom.train.cache import TensorCache
 from loraloom.train.events import Validated
 from loraloom.train.loss import squared_error
+from loraloom.train.model import Model
 from loraloom.train.objective import Objective
+from loraloom.train.setup import Setup
 from loraloom.train.streams import stream
 from loraloom.train.texts import batch_condition
 
@@ -65,6 +69,31 @@ class Ruler:
             timesteps=self.objective.length,
         )
         return squared_error(predicted, self.objective.target(x0, noise, t), self.mask(example))
+
+
+def ruler(setup: Setup, live: Model, tensors: TensorCache) -> Ruler:
+    """Measures the live model on unmirrored mean latents and whole captions."""
+
+    def latent(example: Example) -> Tensor:
+        return tensors[setup.latent_key(example, False)]["mean"].to(setup.device)
+
+    def condition(example: Example) -> Condition:
+        return live.texts([example.caption], trained=False)[0]
+
+    def mask(example: Example) -> Tensor | None:
+        found = masking.weights(setup, tensors, example, False, latent(example))
+        return None if found is None else found.to(setup.device)
+
+    return Ruler(
+        setup.config.validation,
+        setup.family,
+        live.objective,
+        setup.config.seed,
+        latent,
+        condition,
+        mask,
+        setup.dtype,
+    )
 
 
 def validated(step: int, train_loss: float, held_out_loss: float | None) -> Validated:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
-from typing import Any
+
+from loraloom.kinds import read_data
 
 _SHORTEST = 4
 _MEANT = re.compile(r"\s*\([^()]*\)$")
@@ -16,7 +15,9 @@ _MEANT = re.compile(r"\s*\([^()]*\)$")
 
 def in_words(tag: str) -> str:
     """A tag with spaces for underscores, unless its signs are a face: "long_hair", "^_^"."""
-    face = tag in _tables()["kaomoji"] or (len(tag) < _SHORTEST and not tag.isalpha())
+    face = tag in read_data("captions/en/booru")["kaomoji"] or (
+        len(tag) < _SHORTEST and not tag.isalpha()
+    )
     return tag if face else tag.replace("_", " ").strip()
 
 
@@ -25,19 +26,13 @@ def said(tag: str) -> str:
     key = tag.casefold()
     if key in _unseen():
         return ""
-    if key in _tables()["tags"]:
-        return str(_tables()["tags"][key])
-    words: Mapping[str, str] = _tables()["words"]
+    if key in read_data("captions/en/booru")["tags"]:
+        return str(read_data("captions/en/booru")["tags"][key])
+    words: Mapping[str, str] = read_data("captions/en/booru")["words"]
     plain = _MEANT.sub("", tag) or tag
     return " ".join(words.get(word.casefold(), word) for word in plain.split())
 
 
 @cache
 def _unseen() -> frozenset[str]:
-    return frozenset(_tables()["unseen"])
-
-
-@cache
-def _tables() -> dict[str, Any]:
-    path = files("loraloom") / "data" / "captions" / "en" / "booru.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return frozenset(read_data("captions/en/booru")["unseen"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
+
+from loraloom.kinds import read_data
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class OwnDefaults:
 
 def models() -> Mapping[str, str]:
     """Short name -> repository of the hub."""
-    found: dict[str, str] = _tables()["models"]
+    found: dict[str, str] = read_data("captions/auto")["models"]
     return found
 
 
@@ -100,11 +99,5 @@ def own() -> OwnDefaults:
 
 
 def _frozen(name: str) -> dict[str, Any]:
-    table = _tables()[name]
+    table = read_data("captions/auto")[name]
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-
-
-@cache
-def _tables() -> dict[str, Any]:
-    path = files("loraloom") / "data" / "captions" / "auto.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 from loraloom.captions import vocabulary
 from loraloom.captions.rules import BaseStyle, Style
-from loraloom.kinds import Kind
+from loraloom.kinds import Kind, read_data
 
 PromptName = Literal[
     "standard", "detailed", "concise", "video", "tags", "tags-strict", "tags-batch", "hybrid"
@@ -46,7 +43,7 @@ class Polish:
 
 def prompt(name: PromptName, language: Language, kind: Kind, trigger: str, concept: str) -> Prompt:
     """The prompt for captions of one kind."""
-    tables = _tables(language)
+    tables = read_data(f"captions/{language}/prompts")
     table, rules = tables["prompts"][name], tables["kinds"][kind.value]
     words = {
         "task": table["task"],
@@ -84,21 +81,15 @@ def _vocabulary(language: Language) -> str:
     comma = vocabulary.wording(language).comma
     return "\n".join(
         f"- {titles[category].title}: {comma.join(terms)}"
-        for category, terms in _tables(language)["vocabulary"].items()
+        for category, terms in read_data(f"captions/{language}/prompts")["vocabulary"].items()
     )
 
 
 @cache
 def polish() -> Polish:
     """What is taken off answers, in all languages."""
-    found = [_tables(language)["answers"] for language in ("en", "zh-TW")]
+    found = [read_data(f"captions/{language}/prompts")["answers"] for language in ("en", "zh-TW")]
     return Polish(
         *(tuple(words for table in found for words in table[name])
           for name in ("labels", "openings", "refusals", "asides"))
     )  # fmt: skip
-
-
-@cache
-def _tables(language: str) -> Mapping[str, Any]:
-    path = files("loraloom") / "data" / "captions" / language / "prompts.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loraloom.errors import OutputUnwritable
-from loraloom.files import sync_folder, telling_failures
+from loraloom.files import sync_file, sync_folder, telling_failures
 
 QUALITY = {"crf": "12", "preset": "medium"}
 """So little is lost that a VAE does not see it."""
@@ -44,7 +43,7 @@ def mp4(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[Writer]:
             container.mux(stream.encode(None))
     except (av.FFmpegError, ValueError) as error:
         raise OutputUnwritable(f"{path.name} could not be written as MP4 ({error}).") from error
-    _sync(path)
+    sync_file(path)
 
 
 @contextmanager
@@ -76,7 +75,7 @@ class _Sequence:
         self._count += 1
         path = self._folder / f"{self._count:0{DIGITS}d}.png"
         Image.fromarray(rgb).save(path, "PNG", compress_level=4)
-        _sync(path)
+        sync_file(path)
 
 
 def writer(
@@ -84,8 +83,3 @@ def writer(
 ) -> AbstractContextManager[Writer]:
     """A folder of frames or a clip at `path`."""
     return sequence(path) if frames else mp4(path, fps, size_px)
-
-
-def _sync(path: Path) -> None:
-    with path.open("r+b") as stream:
-        os.fsync(stream.fileno())

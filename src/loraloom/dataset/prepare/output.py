@@ -19,7 +19,7 @@ from loraloom.dataset.lock import locked
 from loraloom.dataset.snapshot import folder_name
 from loraloom.dataset.source import name_key
 from loraloom.errors import OutputExists
-from loraloom.files import sync_folder, telling_failures, write_atomic, write_synced
+from loraloom.files import sync_file, sync_folder, telling_failures, write_atomic, write_synced
 from loraloom.findings import Finding, Severity
 
 RECORD = "prepared.json"
@@ -96,8 +96,7 @@ class Output:
 
     def sync(self, name: str) -> None:
         """Bring a file that was written otherwise to the disk."""
-        with (self.part / name).open("r+b") as stream:
-            os.fsync(stream.fileno())
+        sync_file(self.part / name)
 
     def finish(self, outcome: Outcome) -> None:
         """Note that an item is done: the next run need not do it again."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import matplotlib
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance
+
+from loraloom import fonts
 
 PAPER, INK, SOFT, RULE = (250, 249, 246), (28, 30, 36), (110, 113, 122), (222, 219, 212)
 FRAME = (232, 89, 12)
@@ -57,12 +57,14 @@ def _sheet(cells: Sequence[Cell], title: str, subtitle: str) -> Image.Image:
     page = Image.new("RGB", (width_px, head_px + rows * step_px + MARGIN_PX - GAP_PX), PAPER)
     draw = ImageDraw.Draw(page)
     room_px = width_px - 2 * MARGIN_PX
-    draw.text((MARGIN_PX, MARGIN_PX - 8), _short(title, TITLE_PX, room_px), INK, _font(TITLE_PX))
+    draw.text(
+        (MARGIN_PX, MARGIN_PX - 8), _short(title, TITLE_PX, room_px), INK, fonts.font(TITLE_PX)
+    )
     draw.text(
         (MARGIN_PX, MARGIN_PX + round(TITLE_PX * 1.4)),
         _short(subtitle, TEXT_PX, room_px),
         SOFT,
-        _font(TEXT_PX),
+        fonts.font(TEXT_PX),
     )
     for number, cell in enumerate(cells):
         row, column = divmod(number, columns)
@@ -87,23 +89,16 @@ def _draw_cell(page: Image.Image, cell: Cell, left: int, top: int) -> None:
     x, y = left + (CELL_PX - size[0]) // 2, top + (CELL_PX - size[1]) // 2
     page.paste(shown, (x, y))
     below = top + CELL_PX + 8
-    draw.text((left, below), _short(cell.name, TEXT_PX, CELL_PX), INK, _font(TEXT_PX))
+    draw.text((left, below), _short(cell.name, TEXT_PX, CELL_PX), INK, fonts.font(TEXT_PX))
     below += round(TEXT_PX * 1.35)
-    draw.text((left, below), _short(cell.label, TEXT_PX, CELL_PX), SOFT, _font(TEXT_PX))
+    draw.text((left, below), _short(cell.label, TEXT_PX, CELL_PX), SOFT, fonts.font(TEXT_PX))
 
 
 def _short(text: str, size_px: int, room_px: int) -> str:
     """`text` in one line, cut with "…" where it is too long."""
-    font = _font(size_px)
+    font = fonts.font(size_px)
     if font.getlength(text) <= room_px:
         return text
     while text and font.getlength(text + "…") > room_px:
         text = text[:-1]
     return text + "…"
-
-
-@cache
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib ships it."""
-    path = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
-    return ImageFont.truetype(path, size_px)
