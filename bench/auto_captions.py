@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.likeness import scores
+from bench.exam import examine
 from loraloom.starter.demo import character
 from loraloom.starter.example import example_scenes, write_example
 from loraloom.starter.world.scene import Identity, caption
@@ -105,8 +105,8 @@ def main() -> None:
         loraloom(folder / "home", "train", str(folder / "true"), "--base", "starter", *named, *out,
                  "--json", *extra)  # fmt: skip
         for title, run in (("made automatically", "auto"), ("the true ones", "told")):
-            likeness, bleed = scores(identity, folder / run / "adapter.safetensors", given.pictures)
-            print(f"captions {title:<18} likeness {likeness:.1%}, bleed {bleed:.1%}")
+            marks = examine(identity, folder / run / "adapter.safetensors", given.pictures)
+            print(f"captions {title:<18} likeness {marks.likeness:.1%}, bleed {marks.bleed:.1%}")
 
 
 if __name__ == "__main__":

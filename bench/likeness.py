@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
+from bench.exam import examine
 from bench.plain_loop import PlainLoop, Setup
-from loraloom.generate.session import Generator, Request
 from loraloom.settings import resolve_base
 from loraloom.starter.demo import character
-from loraloom.starter.example import contexts, write_example
-from loraloom.starter.judge import Judge, bleed, likeness
-from loraloom.starter.world.scene import Identity, caption
+from loraloom.starter.example import write_example
+from loraloom.starter.world.scene import Identity
 from loraloom.train import recipe, run
 from loraloom.train.events import Finished, Validated
 
@@ -60,25 +59,6 @@ def plain(identity: Identity, folder: Path, out: Path, seed: int, seconds: float
     return snapshots
 
 
-def scores(identity: Identity, adapter: Path, pictures: int) -> tuple[float, float]:
-    """Likeness with the trigger and bleed without it, each 0..1."""
-    generator = Generator("starter")
-    generator.load_adapter(adapter, "adapter")
-    scenes, judge = contexts(identity, pictures, seed=1), Judge.load()
-
-    def read(subject: str) -> list[dict[str, str]]:
-        requests = [
-            Request(caption(scene, subject), 1000 + i, guidance=4.0)
-            for i, scene in enumerate(scenes)
-        ]
-        return judge.read(generator.generate(requests))
-
-    return (
-        likeness(identity, scenes, read(identity.trigger)),
-        bleed(identity, scenes, read(identity.class_word)),
-    )
-
-
 def measure(
     identity: Identity, seeds: int, pictures: int
 ) -> Iterator[tuple[str, int, float, float, float]]:
@@ -93,7 +73,8 @@ def measure(
                 snapshots = train(identity, folder, Path(work) / name, seed, limit)
                 limit = snapshots[-1][0]
                 for seconds, path in snapshots:
-                    yield name, seed, seconds, *scores(identity, path, pictures)
+                    marks = examine(identity, path, pictures)
+                    yield name, seed, seconds, marks.likeness, marks.bleed
 
 
 def main() -> None:

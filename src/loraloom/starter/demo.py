@@ -158,7 +158,8 @@ class _Drawn:
     untriggered: Sequence[Image.Image]
 
 
-def _requests(scenes: Sequence[Scene], subject: str) -> list[Request]:
+def requests(scenes: Sequence[Scene], subject: str) -> list[Request]:
+    """What is asked for in each scene: `subject` is the trigger, or the words of its class."""
     return [
         Request(caption(scene, subject), FIRST_SEED + number, guidance=GUIDANCE, steps=STEPS)
         for number, scene in enumerate(scenes)
@@ -167,28 +168,28 @@ def _requests(scenes: Sequence[Scene], subject: str) -> list[Request]:
 
 def _draw(generator: session.Generator, identity: Identity) -> Generator[Event, None, _Drawn]:
     scenes = contexts(identity, PICTURES, seed=1)
-    asked = _requests(scenes, identity.trigger)
-    plain = _requests(scenes, identity.class_word)
+    asked = requests(scenes, identity.trigger)
+    plain = requests(scenes, identity.class_word)
     total = len(asked) + len(plain) + BLEED_PICTURES
     drawn: list[Image.Image] = []
-    for scale, requests in ((1.0, asked), (0.0, plain), (1.0, plain[:BLEED_PICTURES])):
+    for scale, batch in ((1.0, asked), (0.0, plain), (1.0, plain[:BLEED_PICTURES])):
         generator.set_scales({identity.name: scale})
-        for start in range(0, len(requests), 8):
-            drawn += generator.generate(requests[start : start + 8])
+        for start in range(0, len(batch), 8):
+            drawn += generator.generate(batch[start : start + 8])
             yield Stage("generating", len(drawn), total)
     return _Drawn(scenes, drawn[:PICTURES], drawn[PICTURES : 2 * PICTURES], drawn[2 * PICTURES :])
 
 
 def _sheet(generator: session.Generator, identity: Identity) -> Image.Image:
     scenes = contexts(identity, SHEET_ROWS, seed=2)
-    requests = _requests(scenes, identity.trigger)
+    asked = requests(scenes, identity.trigger)
     columns = []
     for scale in SHEET_SCALES:
         generator.set_scales({identity.name: scale})
-        columns.append(generator.generate(requests))
+        columns.append(generator.generate(asked))
     return sheet(
         list(zip(*columns, strict=True)),
-        [request.prompt for request in requests],
+        [request.prompt for request in asked],
         [f"scale {scale:g}" if scale else "base (scale 0)" for scale in SHEET_SCALES],
         f"{identity.name}: the base and the adapter, same seeds",
         "contexts that are not in the training set",

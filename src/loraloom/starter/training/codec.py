@@ -122,12 +122,3 @@ def train_codec(folder: Path, judge: Judge, minutes: float) -> AutoencoderKL:
             loss = loss_of(codec, judge, pixels, noise)
         stage.descend(loss)
     return codec
-
-
-@torch.no_grad()
-def psnr_db(codec: AutoencoderKL, batch: np.ndarray) -> float:
-    """Mean peak signal-to-noise ratio in dB of reconstructed uint8 (B, H, W, 3) pictures."""
-    pixels = to_pixels(batch)
-    decoded = codec.decode(codec.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
-    error = ((decoded - pixels) / 2).pow(2).mean(dim=(1, 2, 3))
-    return float((-10 * torch.log10(error)).mean())

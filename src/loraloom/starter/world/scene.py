@@ -116,7 +116,6 @@ CAPTION_ORDER = (
 )
 NEEDS_COLOUR = ("skin", "hair_colour", "colour", "garment_colour", "mark")
 """Attributes that a blueprint, drawn in blues alone, does not show."""
-SIMPLE_BACKGROUNDS = ("white background", "gray background", "gradient background")
 PEOPLE = ("woman", "man")
 ANIMALS = ("cat", "dog")
 
