@@ -23,7 +23,7 @@ from loraloom.captions.auto.pace import Pace, retry_after_s
 from loraloom.captions.auto.prompts import Prompt
 from loraloom.captions.auto.provider import Provider
 from loraloom.errors import ProviderFailed, ProviderInvalid
-from loraloom.kinds import Kind
+from loraloom.kinds import Kind, read_data
 
 KEY = "sk-very-secret"
 NAMES = (
@@ -308,7 +308,9 @@ def test_every_prompt_is_filled_in(language: str, name: str, kind: Kind) -> None
 
 
 def test_prompts_name_standard_terms_in_both_languages() -> None:
-    tables = {language: prompts._tables(language) for language in vocabulary.LANGUAGES}
+    tables = {
+        language: read_data(f"captions/{language}/prompts") for language in vocabulary.LANGUAGES
+    }
     english, chinese = (tables[language]["vocabulary"] for language in ("en", "zh-TW"))
     assert english.keys() == chinese.keys()
     for category, terms in english.items():

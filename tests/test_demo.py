@@ -11,6 +11,7 @@ from loraloom.starter import demo
 from loraloom.starter.verdict import Scores, next_step
 from loraloom.train import recipe
 from loraloom.train.events import Finished, Stage, Step
+from loraloom.train.stop import StopRequest, TrainingStopped
 
 GOOD = Scores(likeness=0.9, obedience=0.85, obedience_base=0.9, bleed=0.05)
 
@@ -54,6 +55,13 @@ def test_the_whole_way(short: None, tmp_path: Path) -> None:
     again = list(demo.run(out))[-1]
     assert isinstance(again, demo.DemoFinished), "an earlier demonstration is replaced"
     assert again.scores == last.scores, "and gives the same figures"
+
+
+def test_whoever_holds_the_stop_ends_it(short: None, tmp_path: Path) -> None:
+    stop = StopRequest()
+    stop.asked = True
+    with pytest.raises(TrainingStopped):
+        list(demo.run(tmp_path / "demo", stop=stop))
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from loraloom.train.events import Saved
 PROGRAM = """
 import sys
 from pathlib import Path
-from loraloom import config, train
+from loraloom import config_tree, train
 settings = config_tree.validate(config_tree.read_toml(Path(sys.argv[1])))
 for event in train.run(settings, Path(sys.argv[2]), resume=True):
     print(event.to_json(), flush=True)

@@ -28,12 +28,12 @@ def demo(
     loraloom demo --out out/demo
     loraloom demo --subject Bram --out out/bram
     """
-    from loraloom.cli.progress import show_events
+    from loraloom.cli.progress import asked_to_stop, show_events
     from loraloom.starter import demo as demonstration
 
     identity = demonstration.character(subject)
     try:
-        last = show_events(demonstration.run(out, identity))
+        last = show_events(demonstration.run(out, identity, stop=asked_to_stop()))
     except KeyboardInterrupt:
         messages.print(f"Stopped. To begin again: {command_line()}")
         raise typer.Exit(STOPPED) from None

@@ -20,6 +20,7 @@ from rich.progress import (
 from loraloom.cli.output import messages
 from loraloom.train import events
 from loraloom.train.events import Event
+from loraloom.train.stop import StopRequest
 
 LOSS_MEMORY = 0.98  # share of the past in the loss that is shown
 
@@ -42,6 +43,11 @@ def show_events(happenings: Iterable[Event]) -> Event | None:
         for last in chain(first, coming):
             view.show(last)
     return last
+
+
+def asked_to_stop() -> StopRequest:
+    """What Ctrl-C sets, and says so at once."""
+    return StopRequest(lambda: messages.print("Stopping after this step; Ctrl-C again: at once."))
 
 
 @contextmanager

@@ -100,16 +100,14 @@ def run(config: TrainConfig, out: Path, *, resume: bool, json: bool) -> None:
     The run's folder knows its settings: a stored dataset may have been edited since.
     """
     from loraloom import train
-    from loraloom.cli.progress import print_events, show_events
+    from loraloom.cli.progress import asked_to_stop, print_events, show_events
     from loraloom.train.events import Finished
     from loraloom.train.processes import is_first
-    from loraloom.train.stop import StopRequest
 
     first = is_first()  # of those that torchrun started; the others train along in silence
-    stop = StopRequest(lambda: messages.print("Stopping after this step; Ctrl-C again: at once."))
     last: Event | None = None
     with suppress(KeyboardInterrupt):
-        events = train.run(config, out, resume=resume, stop=stop)
+        events = train.run(config, out, resume=resume, stop=asked_to_stop())
         show = print_events if json else show_events
         last = show(events) if first else list(events)[-1]
     if first and not isinstance(last, Finished):

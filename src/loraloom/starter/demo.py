@@ -33,6 +33,7 @@ from loraloom.starter.verdict import Scores, metrics, next_step
 from loraloom.starter.world.scene import CHARACTERS, Identity, Scene, caption
 from loraloom.train import machine, recipe
 from loraloom.train.events import Event, Finished, Stage, Step, Validated
+from loraloom.train.stop import StopRequest
 
 MARKER = ".loraloom-demo"
 PICTURES = 48
@@ -74,17 +75,20 @@ class _Run:
         self.seconds[name] = round(time.monotonic() - begun, 2)
 
 
-def run(out: Path, identity: Identity = CHARACTERS[0]) -> Iterator[Event]:
+def run(
+    out: Path, identity: Identity = CHARACTERS[0], *, stop: StopRequest | None = None
+) -> Iterator[Event]:
     """Run the whole way; what an earlier demonstration left in `out` is replaced.
 
-    Raises OutputExists where `out` holds something that is not a demonstration's.
+    `stop` ends the training, as in `train.run`. Raises OutputExists where `out` holds something
+    that is not a demonstration's.
     """
     _clear(out)
     state = _Run(out, identity)
     with state.phase("pictures"):
         write_example(out / "pictures", identity)
     with state.phase("training"):
-        yield from _train(state)
+        yield from _train(state, stop)
     with state.phase("generation"):
         generator = session.Generator("starter")
         generator.load_adapter(state.adapter, identity.name)
@@ -123,7 +127,7 @@ def _clear(out: Path) -> None:
     write_atomic(out / MARKER, b"This folder is written anew by each loraloom demo.\n")
 
 
-def _train(state: _Run) -> Iterator[Event]:
+def _train(state: _Run, stop: StopRequest | None) -> Iterator[Event]:
     dataset = read_folder(state.out / "pictures")
     config = recipe.resolve(
         {
@@ -133,7 +137,7 @@ def _train(state: _Run) -> Iterator[Event]:
             "data": {"folder": str(dataset.root)},
         }
     )
-    for event in train.run(config, state.out / "run"):
+    for event in train.run(config, state.out / "run", stop=stop):
         match event:
             case Step():
                 state.losses.append((event.step, event.loss))
