@@ -350,7 +350,7 @@ def test_generate_writes_numbered_pictures(tmp_path: Path, monkeypatch: pytest.M
                  "--clip-skip", 2)  # fmt: skip
     first, second = invoke(*arguments), invoke(*arguments)
     assert first.exit_code == 0, first.stderr
-    assert opened[0] == ("starter", [generate_command.Adapter(adapter, 0.5)])
+    assert opened[0] == ("starter", [generate_command.Adapter(adapter, 0.5)], "float32")
     lines = [json.loads(line) for line in (first.stdout + second.stdout).splitlines()]
     assert len({line["path"] for line in lines}) == len(list(out.iterdir())) == 20
     assert [line["seed"] for line in lines[:10]] == [7, 8, 9, 10, 11] * 2

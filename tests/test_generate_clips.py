@@ -227,6 +227,7 @@ def test_a_clip_its_poster_and_what_they_tell(
     assert data.index(b"moov") < data.index(b"mdat")  # plays before all of it is there
 
     assert facts == dict(poster.text)
+    assert facts["base"] == base("wan").name
     assert (facts["prompt"], facts["seed"], facts["frames"], facts["fps"]) == (
         "a 貓",
         "8",
@@ -242,6 +243,16 @@ def test_a_clip_its_poster_and_what_they_tell(
     generator.set_scales({"a": 0.5})
     (again,) = generator.film([Request("a 貓", 8, steps=2, frames=5)])
     assert distance([poster], again[:1]) <= 1
+
+
+def test_half_the_memory_gives_nearly_the_same(base: Base, tmp_path: Path) -> None:
+    exact, half = tmp_path / "exact", tmp_path / "half"
+    for out, precision in ((exact, "float32"), (half, "bfloat16")):
+        drawn = generate(base("wan22"), out, "--guidance", 3, "--precision", precision)
+        assert drawn.exit_code == 0, drawn.output
+    posters = [Image.open(out / "00001-seed7.png") for out in (exact, half)]
+    left, right = (np.asarray(poster, np.int16) for poster in posters)
+    assert 0 < float(np.abs(left - right).mean()) < 4 < float(left.std())
 
 
 def test_ctrl_c_keeps_what_is_drawn(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import abc
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from loraloom.generate.output import Left, Used
     from loraloom.generate.session import Generator, Request
 
+Precision = Literal["auto", "float32", "bfloat16"]
 BATCH_SIZE = 8
 CLIPS_AT_ONCE = 1
 """One fills a graphics card."""
@@ -77,6 +79,9 @@ def generate(
         float | None,
         typer.Option(min=1, max=120, help="frames a second of a clip; none: the base's own"),
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="of the base; bfloat16 takes half the memory")
+    ] = "float32",
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("out/generate"),
     sheet: Annotated[
         bool, typer.Option("--sheet", help="contact sheets too, with moments of each clip")
@@ -110,12 +115,12 @@ def generate(
         for text in prompt
         for number in range(count)
     ]  # fmt: skip
-    generator, used = _open_generator(base, adapters)
+    generator, used = _open_generator(base, adapters, precision)
     requests = [generator.complete(request) for request in requests]
-    folder = Folder(out, base, used)
-    contact = ContactSheets(
-        folder, f"{base}: {', '.join(a.path.stem for a in used) or 'no adapter'}"
-    )
+    name = Path(base).name
+    folder = Folder(out, name, used)
+    with_what = ", ".join(one.path.stem for one in used) or "no adapter"
+    contact = ContactSheets(folder, f"{name}: {with_what}")
     done = 0
     try:
         with closing(_draw(generator, requests, quiet=json)) as drawing:
@@ -183,7 +188,7 @@ def _check_frames(base: str, frames: int | None, fps: float | None) -> None:
 
 def _draw(
     generator: Generator, requests: Sequence[Request], *, quiet: bool
-) -> Iterator[tuple[Request, list[Image.Image]]]:
+) -> abc.Generator[tuple[Request, list[Image.Image]], None, None]:
     """Each request with its frames, with bars on the way."""
     moving = bool(requests[0].fps)
     size = CLIPS_AT_ONCE if moving else BATCH_SIZE
@@ -211,14 +216,17 @@ def _as_json(left: Left, request: Request) -> dict[str, object]:
     return {**told, "poster": left.poster, "frames": request.frames, "fps": request.fps}
 
 
-def _open_generator(base: str, adapters: Sequence[Adapter]) -> tuple[Generator, list[Used]]:
+def _open_generator(
+    base: str, adapters: Sequence[Adapter], precision: Precision
+) -> tuple[Generator, list[Used]]:
     """The base with its adapters, and how they are used."""
     from loraloom.generate.output import Used
     from loraloom.generate.session import Generator
+    from loraloom.train.precision import choose_device, choose_dtype
 
-    used = []
+    used, device = [], choose_device()
     with messages.status("Loading the base model"):
-        generator = Generator(base)
+        generator = Generator(base, dtype=choose_dtype(precision, device), device=device)
         scales = {}
         for number, adapter in enumerate(adapters):
             name = f"adapter{number}"
