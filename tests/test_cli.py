@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from loraloom import cli
 from loraloom.cli import generate as generate_command
-from loraloom.cli.generate import parse_adapter, parse_size
+from loraloom.cli.generate import parse_adapter, parse_expert, parse_size
 from loraloom.errors import AdapterUnreadable, LoraloomError, OutputExists
 from loraloom.generate.session import Request
 from loraloom.train import events
@@ -326,17 +326,20 @@ class FakeGenerator:
     def complete(self, request: Request) -> Request:
         return replace(request, guidance=5.0, steps=20)
 
-    def generate(self, requests: list[Request], batch_size: int) -> list[Image.Image]:
+    def film(
+        self, requests: list[Request], batch_size: int, on_step: Callable[[int], None]
+    ) -> list[list[Image.Image]]:
         assert {request.clip_skip for request in requests} == {2}
-        return [Image.new("RGB", (8, 8)) for _ in requests]
+        on_step(len(requests))
+        return [[Image.new("RGB", (8, 8))] for _ in requests]
 
 
 def test_generate_writes_numbered_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
 
-    def open_generator(*given: object) -> FakeGenerator:
+    def open_generator(*given: object) -> tuple[FakeGenerator, list[object]]:
         opened.append(given)
-        return FakeGenerator()
+        return FakeGenerator(), []
 
     monkeypatch.setattr(generate_command, "_open_generator", open_generator)
     adapter = tmp_path / "a.safetensors"
@@ -347,7 +350,7 @@ def test_generate_writes_numbered_pictures(tmp_path: Path, monkeypatch: pytest.M
                  "--clip-skip", 2)  # fmt: skip
     first, second = invoke(*arguments), invoke(*arguments)
     assert first.exit_code == 0, first.stderr
-    assert opened[0] == ("starter", [(adapter, 0.5)])
+    assert opened[0] == ("starter", [generate_command.Adapter(adapter, 0.5)], "float32")
     lines = [json.loads(line) for line in (first.stdout + second.stdout).splitlines()]
     assert len({line["path"] for line in lines}) == len(list(out.iterdir())) == 20
     assert [line["seed"] for line in lines[:10]] == [7, 8, 9, 10, 11] * 2
@@ -367,6 +370,17 @@ def test_adapter_and_scale(tmp_path: Path) -> None:
             parse_adapter(f"{plain}:{scale}")
     with pytest.raises(AdapterUnreadable):
         parse_adapter("nowhere")
+
+
+def test_adapter_and_expert(tmp_path: Path) -> None:
+    plain, odd = tmp_path / "a.safetensors", tmp_path / "me@home"
+    plain.touch()
+    odd.touch()
+    asked = generate_command.Adapter
+    assert parse_expert(f"{plain}@low_noise") == asked(plain, 1.0, "low_noise")
+    assert parse_expert(f"{plain}:0.5@high_noise") == asked(plain, 0.5, "high_noise")
+    assert parse_expert(str(odd)) == asked(odd)
+    assert parse_expert(f"{odd}:2") == asked(odd, 2.0)
 
 
 def test_size() -> None:

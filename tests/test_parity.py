@@ -474,16 +474,17 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
     for path in files:
         assert path.read_bytes() == (tmp_path / "killed" / path.name).read_bytes()
 
-    request = Request("zk person, a hat", 1, guidance=3.0, steps=2)
+    request = Request("zk person, a hat", 1, guidance=3.0, steps=2, frames=row.frames or 1)
     ours = Generator(base)
-    plain = ours.generate([request])[0]
+    (plain,) = ours.film([request])
+    assert len(plain) == (row.frames or 1)
     pipe = DiffusionPipeline.from_pretrained(base)
     pipe.set_progress_bar_config(disable=True)
     assert _distance(plain, _drawn(pipe, family, request)) <= 1
     for number, path in enumerate(files):
         ours.load_adapter(path, path.stem)
         ours.set_scales({path.stem: 1.0})
-        own = ours.generate([request])[0]
+        (own,) = ours.film([request])
         if not path.match(row.piped):
             continue
         second = {"load_into_transformer_2": True} if row.expert == "low_noise" else {}
@@ -521,19 +522,20 @@ def _train_beside_a_kill(config: TrainConfig, whole: Path, killed: Path) -> None
     list(train.run(config, killed, resume=True))
 
 
-def _drawn(pipe: Any, family: Family, request: Request) -> Image.Image:
+def _drawn(pipe: Any, family: Family, request: Request) -> list[Image.Image]:
     negative = {"negative_prompt": ""} if family.info.guidance == "true_cfg_scale" else {}
-    moving = {"num_frames": 1, "output_type": "pil"} if family.info.frames else {}
+    moving = {"num_frames": request.frames, "output_type": "pil"} if family.info.frames else {}
     output = pipe(
         request.prompt, **negative, **moving, num_inference_steps=request.steps,
         **{family.info.guidance: request.guidance},
         width=tiny_families.NATIVE_PX, height=tiny_families.NATIVE_PX,
         generator=torch.Generator().manual_seed(request.seed),
     )  # fmt: skip
-    picture: Image.Image = output.frames[0][0] if moving else output.images[0]
-    return picture
+    frames: list[Image.Image] = output.frames[0] if moving else output.images
+    return frames
 
 
-def _distance(a: Image.Image, b: Image.Image) -> float:
-    left, right = (np.asarray(picture, dtype=np.int16) for picture in (a, b))
+def _distance(a: list[Image.Image], b: list[Image.Image]) -> float:
+    """Of the frames of two clips, one each of pictures."""
+    left, right = (np.stack([np.asarray(f, dtype=np.int16) for f in clip]) for clip in (a, b))
     return float(np.abs(left - right).max())

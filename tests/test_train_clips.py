@@ -227,6 +227,8 @@ def test_a_run_on_clips_leaves_an_adapter_and_a_moving_sample(folder: Path, tmp_
     assert isinstance(events[-1], Finished) and events[-1].adapter.is_file()
     assert any(isinstance(e, Warned) and "go on after the frames" in e.message for e in events)
     (sampled,) = [event for event in events if isinstance(event, Sampled)]
+    names = sorted(path.name for path in (tmp_path / "out/samples").iterdir())
+    assert names == ["step-000006-0.mp4", "step-000006-0.png"]
     assert footage.read(sampled.paths[0]).frames == 5
     assert footage.read(sampled.paths[0]).fps == 16
     setup = prepare(config, tmp_path / "out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,10 +47,16 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
             raise
 
 
-def write_png(path: Path, image: Image.Image, *, durable: bool = False) -> None:
-    """A picture, as `write_atomic`."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+def write_png(
+    path: Path, image: Image.Image, *, durable: bool = False, texts: Mapping[str, str] | None = None
+) -> None:
+    """A picture, as `write_atomic`; `texts` are what it tells of itself."""
+    from PIL.PngImagePlugin import PngInfo
+
+    told, buffer = PngInfo(), io.BytesIO()
+    for name, text in (texts or {}).items():
+        told.add_itxt(name, text)
+    image.save(buffer, "PNG", pnginfo=told)
     write_atomic(path, buffer.getvalue(), durable=durable)
 
 

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+from collections import abc
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from loraloom.cli.bars import staged
 from loraloom.cli.output import messages, print_json
-from loraloom.errors import AdapterUnreadable, OutputUnwritable, PromptEmpty
+from loraloom.errors import AdapterUnreadable, PromptEmpty
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from loraloom.generate.output import Left, Used
     from loraloom.generate.session import Generator, Request
 
+Precision = Literal["auto", "float32", "bfloat16"]
 BATCH_SIZE = 8
+CLIPS_AT_ONCE = 1
+"""One fills a graphics card."""
 MAX_SEED = 2**63 - 1
+STOPPED = 130
+"""What a shell shows of a command that Ctrl-C ended."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One that was asked for; the expert is for a base with several."""
+
+    file: Path
+    scale: float = 1.0
+    expert: str = ""
 
 
 def generate(
     prompt: Annotated[list[str], typer.Option(help="what to draw; repeat for several")],
     base: Annotated[str, typer.Option(help="name or folder of the base model")] = "starter",
     adapter: Annotated[
-        list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="repeat for several")
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:SCALE][@EXPERT]",
+            help="repeat for several; @EXPERT for a base with two, where the file does not tell",
+        ),
     ] = None,
     negative: Annotated[str, typer.Option(help="what not to draw")] = "",
     seed: Annotated[
@@ -42,42 +66,87 @@ def generate(
     size: Annotated[
         str | None, typer.Option(metavar="PX|WxH", help="picture size; none: the base's own")
     ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="of a clip, on a base of video; 1: a picture; "
+            "none: as long as the base's own clips",
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=1, max=120, help="frames a second of a clip; none: the base's own"),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="of the base; bfloat16 takes half the memory")
+    ] = "float32",
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("out/generate"),
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="contact sheets too, with moments of each clip")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON a picture")] = False,
 ) -> None:
-    """Draw pictures with a base model and any number of adapters.
+    """Draw pictures, or clips on a base of video, with any number of adapters.
 
-    The same seed gives the same picture, however many are drawn. Nothing is overwritten.
+    The same seed gives the same picture, however many are drawn. Nothing is overwritten. Ctrl-C
+    keeps what is drawn.
 
     \b
     loraloom generate --prompt "a cat on a table" --count 4
     loraloom generate --base ./sd15 --adapter mine.safetensors:0.8 --prompt "ohwx woman"
-    """
+    loraloom generate --base ./Wan2.1-T2V-1.3B-Diffusers --adapter dance.safetensors \\
+        --prompt "zk dance, a woman in a park" --size 832x480 --frames 33 --sheet
+    """  # fmt: skip
     if not all(text.strip() for text in prompt):
         raise PromptEmpty("--prompt is empty; say what to draw")
-    adapters = [parse_adapter(text) for text in adapter or []]
+    adapters = [parse_expert(text) for text in adapter or []]
     width_px, height_px = parse_size(size)
+    if frames is not None or fps is not None:
+        _check_frames(base, frames, fps)
 
+    from loraloom.generate.output import ContactSheets, Folder
     from loraloom.generate.session import Request
 
     requests = [
-        Request(text, seed + number, negative, guidance, steps, width_px, height_px, clip_skip)
+        Request(text, seed + number, negative, guidance, steps, width_px, height_px, clip_skip,
+                frames, fps)
         for text in prompt
         for number in range(count)
-    ]
-    generator = _open_generator(base, adapters)
+    ]  # fmt: skip
+    generator, used = _open_generator(base, adapters, precision)
     requests = [generator.complete(request) for request in requests]
-    with messages.status("Drawing") as status:
-        for first in range(0, len(requests), BATCH_SIZE):
-            status.update(f"Drawing {first + 1} of {len(requests)}")
-            batch = requests[first : first + BATCH_SIZE]
-            pictures = generator.generate(batch, batch_size=BATCH_SIZE)
-            for request, picture in zip(batch, pictures, strict=True):
-                path = save_picture(picture, out, request)
+    name = Path(base).name
+    folder = Folder(out, name, used)
+    with_what = ", ".join(one.path.stem for one in used) or "no adapter"
+    contact = ContactSheets(folder, f"{name}: {with_what}")
+    done = 0
+    try:
+        with closing(_draw(generator, requests, quiet=json)) as drawing:
+            for request, drawn in drawing:
+                left = folder.add(drawn, request)
+                done += 1
+                if sheet:
+                    contact.add(drawn, request)
                 if json:
-                    print_json({"path": path, "prompt": request.prompt, "seed": request.seed})
+                    print_json(_as_json(left, request))
+        contact.close()
+    except KeyboardInterrupt:
+        contact.close()
+        messages.print(f"Stopped: {done} of {len(requests)} are in {out}.", markup=False)
+        raise typer.Exit(STOPPED) from None
     if not json:
-        messages.print(f"{len(requests)} pictures in {out}")
+        what = "clips" if requests[0].fps else "pictures"
+        messages.print(f"{done} {what} in {out}", markup=False)
+
+
+def parse_expert(text: str) -> Adapter:
+    """`FILE[:SCALE][@EXPERT]`; a sign @ that a word does not end belongs to the name."""
+    rest, _, expert = text.rpartition("@")
+    if not rest or not expert.isidentifier() or Path(text).is_file():
+        rest, expert = text, ""
+    return Adapter(*parse_adapter(rest), expert)
 
 
 def parse_adapter(text: str) -> tuple[Path, float]:
@@ -108,42 +177,67 @@ def parse_size(text: str | None) -> tuple[int | None, int | None]:
     return size_px
 
 
-def save_picture(picture: Image.Image, folder: Path, request: Request) -> Path:
-    """Write a PNG, whole or not at all, under the next free number; its text tells how it came."""
-    from PIL.PngImagePlugin import PngInfo
+def _check_frames(base: str, frames: int | None, fps: float | None) -> None:
+    """Before the base is loaded, which can take minutes."""
+    from loraloom import families
+    from loraloom.generate.session import check_frames
+    from loraloom.settings import resolve_base
 
-    text = PngInfo()
-    text.add_itxt("prompt", request.prompt)
-    text.add_itxt("negative_prompt", request.negative_prompt)
-    text.add_text("seed", str(request.seed))
-    text.add_text("steps", str(request.steps))
-    text.add_text("guidance", str(request.guidance))
-    text.add_text("clip_skip", str(request.clip_skip))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = [int(path.name[:5]) for path in folder.glob("[0-9]" * 5 + "-*.png")]
-        path = folder / f"{max(taken, default=0) + 1:05d}-seed{request.seed}.png"
-        part = path.with_suffix(".part")
-        try:
-            picture.save(part, "PNG", pnginfo=text)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputUnwritable(f"Nothing can be written to {folder} ({error.strerror})") from error
-    return path
+    check_frames(families.detect(base).profile(resolve_base(base)), frames, fps)
 
 
-def _open_generator(base: str, adapters: list[tuple[Path, float]]) -> Generator:
+def _draw(
+    generator: Generator, requests: Sequence[Request], *, quiet: bool
+) -> abc.Generator[tuple[Request, list[Image.Image]], None, None]:
+    """Each request with its frames, with bars on the way."""
+    moving = bool(requests[0].fps)
+    size = CLIPS_AT_ONCE if moving else BATCH_SIZE
+    steps = sum(request.steps or 0 for request in requests)
+    with staged(quiet=quiet) as show:
+        what = "clips" if moving else "pictures"
+        taken = 0
+
+        def on_step(together: int) -> None:
+            nonlocal taken
+            taken += together
+            show("denoising steps", taken, steps)
+
+        for first in range(0, len(requests), size):
+            show(what, first, len(requests))
+            batch = requests[first : first + size]
+            yield from zip(batch, generator.film(batch, size, on_step), strict=True)
+        show(what, len(requests), len(requests))
+
+
+def _as_json(left: Left, request: Request) -> dict[str, object]:
+    told = {"path": left.path, "prompt": request.prompt, "seed": request.seed}
+    if not left.poster:
+        return told
+    return {**told, "poster": left.poster, "frames": request.frames, "fps": request.fps}
+
+
+def _open_generator(
+    base: str, adapters: Sequence[Adapter], precision: Precision
+) -> tuple[Generator, list[Used]]:
+    """The base with its adapters, and how they are used."""
+    from loraloom.generate.output import Used
     from loraloom.generate.session import Generator
+    from loraloom.train.precision import choose_device, choose_dtype
 
+    used, device = [], choose_device()
     with messages.status("Loading the base model"):
-        generator = Generator(base)
+        generator = Generator(base, dtype=choose_dtype(precision, device), device=device)
         scales = {}
-        for number, (file, scale) in enumerate(adapters):
+        for number, adapter in enumerate(adapters):
             name = f"adapter{number}"
-            generator.load_adapter(file, name)
-            scales[name] = scale
+            experts = generator.load_adapter(adapter.file, name, adapter.expert)
+            if len(experts) > 1:
+                messages.print(
+                    f"{adapter.file.name} names no expert, and works in {' and '.join(experts)}; "
+                    f"write {adapter.file.name}@{experts[0]} for one of them.", markup=False,
+                )  # fmt: skip
+            scales[name] = adapter.scale
+            used.append(Used(adapter.file, adapter.scale, experts))
         if scales:
             generator.set_scales(scales)
-    return generator
+    return generator, used

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -121,8 +121,8 @@ class Family(ABC):
         """From where to where the denoiser is used, of 0, clean, to 1, noise."""
         return 0.0, 1.0
 
-    def loading(self, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """What the pipeline's load_lora_weights must be told of a file with this metadata."""
+    def loading(self, expert: str) -> dict[str, Any]:
+        """What the pipeline's load_lora_weights must be told of an adapter for that expert."""
         return {}
 
     # What is the same, unless a family says otherwise.
@@ -151,6 +151,13 @@ class Family(ABC):
             f"The denoiser of {base} takes {takes} channels, and its VAE gives {gives * packing}: "
             "it is made for inpainting or the like. Use the model that draws from text alone."
         )
+
+    def experts_of(self, metadata: Mapping[str, str]) -> tuple[str, ...]:
+        """The experts that an adapter file with this metadata is for: all, where it names none."""
+        named = metadata.get("modelspec.architecture")
+        facts = self.info.variants
+        own = [name for name in self.info.experts if facts[name].get("architecture") == named]
+        return tuple(own) or self.info.experts
 
     def load(
         self,
@@ -246,11 +253,17 @@ class Family(ABC):
         embeds: Embeds,
         how: Drawing,
         generator: torch.Generator | list[torch.Generator],
+        on_step: Callable[[], None] | None = None,
     ) -> list[list[Image.Image]]:
-        """The frames of a clip for each row of `embeds`; of a base of pictures, one each."""
+        """The frames of a clip for each row of `embeds`; of a base of pictures, one each.
+
+        `on_step` is called after each denoising step. Clips are decoded in tiles where the VAE can.
+        """
         import torch
 
         exact, moving = self.info.parts["vae"].always_float32, self.info.frames is not None
+        if moving:
+            latents.tile(pipe.vae, how.frames > 1)
         output = pipe(
             **embeds,
             **{self.info.guidance: how.guidance},
@@ -260,6 +273,7 @@ class Family(ABC):
             height=how.height_px,
             generator=generator,
             output_type="latent" if exact else "pil",
+            callback_on_step_end=_telling(on_step) if on_step else None,
         )
         drawn: Any = output.frames if moving else output.images
         if exact:
@@ -292,3 +306,13 @@ class Family(ABC):
                     digest.update(file.name.encode())
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
+
+
+def _telling(on_step: Callable[[], None]) -> Callable[..., dict[str, Any]]:
+    """The callback that a pipeline wants."""
+
+    def told(pipe: Any, step: int, timestep: Any, kept: dict[str, Any]) -> dict[str, Any]:
+        on_step()
+        return kept
+
+    return told

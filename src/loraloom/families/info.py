@@ -49,6 +49,11 @@ class FrameRule:
         """The largest count of the form `step` × k + 1 up to `available`; 0 for none."""
         return (available - 1) // self.step * self.step + 1 if available > 0 else 0
 
+    def nearest(self, count: int) -> str:
+        """For messages: what it takes, and the counts around one that is not among them."""
+        low = self.largest(count)
+        return f"takes {self.step} k + 1 frames: {low} or {low + self.step}, for example"
+
     def fit(self, available: int) -> int:
         """The same, up to `most`; 0 where it is less than `least`."""
         count = self.largest(min(available, self.most))

@@ -67,6 +67,12 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     return pixels.clamp(-1, 1)
 
 
+def tile(vae: Any, wanted: bool) -> None:
+    """Let a VAE that can decode in overlapping tiles, which takes less memory, or in one piece."""
+    if hasattr(vae, "enable_tiling"):
+        vae.enable_tiling() if wanted else vae.disable_tiling()
+
+
 def takes_clips(vae: Any) -> bool:
     """Whether the VAE takes (B, 3, frames, H, W); a picture is a clip of one frame."""
     return hasattr(vae.config, "temperal_downsample")

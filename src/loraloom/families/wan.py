@@ -116,11 +116,9 @@ class Wan(Family):
             )
         return (boundary, 1.0) if self._expert == self.info.experts[0] else (0.0, boundary)
 
-    def loading(self, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """The second expert's files go into the second transformer."""
-        experts = [self.info.variants[name]["architecture"] for name in self.info.experts]
-        second = metadata.get("modelspec.architecture") in experts[1:]
-        return {"load_into_transformer_2": True} if second else {}
+    def loading(self, expert: str) -> dict[str, Any]:
+        """The second expert's adapters go into the second transformer."""
+        return {"load_into_transformer_2": True} if expert in self.info.experts[1:] else {}
 
     def encode_text(
         self, parts: Parts, captions: Sequence[str], *, clip_skip: int = 0

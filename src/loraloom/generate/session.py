@@ -1,7 +1,8 @@
 """A base held in memory, with adapters that are switched and mixed between pictures."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,19 @@ from PIL import Image
 from torch import Tensor
 
 from loraloom import families
-from loraloom.adapters.check import check_keys, weight_shapes
-from loraloom.adapters.file import read
-from loraloom.adapters.keys import to_diffusers
-from loraloom.adapters.state import each, with_unit_scale
 from loraloom.config import SamplesConfig
 from loraloom.config_tree import merge
-from loraloom.errors import AdapterNameUnknown, ConfigInvalid, PromptEmpty, SizeInvalid
+from loraloom.errors import ConfigInvalid, PromptEmpty, SizeInvalid
 from loraloom.families.base import Drawing, Embeds
 from loraloom.families.info import BaseProfile, FamilyInfo
-from loraloom.generate.merged import MergedAdapters, layers_of
+from loraloom.generate.fitted import FittedAdapters
 from loraloom.settings import resolve_base
 from loraloom.train.precision import choose_device
 
 
 @dataclass(frozen=True)
 class Request:
-    """One picture to draw. Guidance, steps, width and height default to the base's own."""
+    """One picture or clip to draw. Guidance, steps, width and height default to the base's own."""
 
     prompt: str
     seed: int
@@ -38,6 +35,10 @@ class Request:
     height_px: int | None = None
     clip_skip: int = 0
     """Last text encoder layers left out, as in training."""
+    frames: int | None = 1
+    """1: a picture; more, on a base of video: a clip; None: as long as the base's own clips."""
+    fps: float | None = None
+    """Frames a second at which a clip is shown, by default the base's own; they are the same."""
 
 
 class Generator:
@@ -53,91 +54,64 @@ class Generator:
         folder = resolve_base(base)
         self._profile = self._family.profile(folder)
         self._parts = self._family.load(folder, dtype=dtype, device=device or choose_device())
-        info = self._family.info
-        self._shapes = {
-            info.components[part]: weight_shapes(getattr(self._parts, part))
-            for part in info.adapted
-        }
-        self._merged = MergedAdapters(
-            {info.components[part]: layers_of(getattr(self._parts, part)) for part in info.adapted}
-        )
         self._pipeline: Any = self._family.pipeline(self._parts)
-        self._samples = sampling(info, self._profile)
-        # The caller's name -> the name inside the pipeline, or None where it is merged.
-        self._loaded: dict[str, str | None] = {}
+        self._adapters = FittedAdapters(self._family, self._parts, self._pipeline)
+        self._samples = sampling(self._family.info, self._profile)
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """The names of the adapters loaded so far."""
-        return tuple(self._loaded)
+        return self._adapters.names
 
-    def load_adapter(self, path: Path, name: str) -> None:
-        """Load a file of any layout; all adapters loaded then work at scale 1.
-
-        Raises AdapterUnreadable, AdapterKeysUnknown (it is for another base) and
-        AdapterNameUnknown (the name is taken).
-        """
-        if name in self._loaded:
-            raise AdapterNameUnknown(f"An adapter named {name!r} is already loaded.")
-        check_keys(path, self._shapes)
-        state, metadata = read(path, self._shapes)
-        if all(weights.kind == "lora" for _, _, weights in each(state)):
-            inner = f"adapter_{len(self._loaded)}"
-            # Scale folded in: diffusers mixes up alphas that differ between modules.
-            tensors = to_diffusers(with_unit_scale(state))
-            self._pipeline.load_lora_weights(
-                tensors, adapter_name=inner, **self._family.loading(metadata)
-            )
-            self._loaded[name] = inner
-        else:  # diffusers loads none of the other kinds rightly at each scale
-            self._merged.add(name, state)
-            self._loaded[name] = None
-        self.set_scales(dict.fromkeys(self._loaded, 1.0))
+    def load_adapter(self, path: Path, name: str, expert: str = "") -> tuple[str, ...]:
+        """Load a file of any layout; see `FittedAdapters.load`."""
+        return self._adapters.load(path, name, expert)
 
     def set_scales(self, scales: Mapping[str, float]) -> None:
-        """How strongly each adapter acts: 1 as trained, 0 off. One that is not named is off.
+        """How strongly each adapter acts; see `FittedAdapters.set_scales`."""
+        self._adapters.set_scales(scales)
 
-        Raises AdapterNameUnknown.
-        """
-        unknown = [name for name in scales if name not in self._loaded]
-        if unknown:
-            loaded = ", ".join(self._loaded) or "none"
-            raise AdapterNameUnknown(
-                f"No adapter named {unknown[0]!r} is loaded (loaded: {loaded})."
-            )
-        if self._loaded:
-            self._merged.set_scales(scales)
-            inside = {name: inner for name, inner in self._loaded.items() if inner}
-            if inside:
-                weights = [scales.get(name, 0.0) for name in inside]
-                self._pipeline.set_adapters(list(inside.values()), adapter_weights=weights)
+    def generate(self, requests: Sequence[Request], batch_size: int = 8) -> list[Image.Image]:
+        """The pictures that `film` gives; of a clip the first frame."""
+        return [frames[0] for frames in self.film(requests, batch_size)]
 
     @torch.inference_mode()
-    def generate(self, requests: Sequence[Request], batch_size: int = 8) -> list[Image.Image]:
-        """The pictures, in the order of `requests`; a seed gives the same noise in any batch.
+    def film(
+        self,
+        requests: Sequence[Request],
+        batch_size: int = 8,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[list[Image.Image]]:
+        """The frames of each clip, one of a picture, in the order of `requests`; a seed gives the
+        same noise in any batch.
 
-        Raises PromptEmpty, SizeInvalid and ConfigInvalid (clip_skip, negative_prompt) before
+        `on_step` is told after each denoising step how many have taken it together. Raises
+        PromptEmpty, SizeInvalid and ConfigInvalid (clip_skip, negative_prompt, frames, fps) before
         anything is drawn.
         """
         requests = [self.complete(request) for request in requests]
         embeds = [self._embeds(request) for request in requests]
-        pictures: dict[int, Image.Image] = {}
+        clips: dict[int, list[Image.Image]] = {}
         keys = [_batch_key(*pair) for pair in zip(requests, embeds, strict=True)]
         for batch in _batches(keys, batch_size):
-            drawn = self._draw([requests[i] for i in batch], [embeds[i] for i in batch])
-            pictures.update(zip(batch, drawn, strict=True))
-        return [pictures[i] for i in range(len(requests))]
+            drawn = self._draw([requests[i] for i in batch], [embeds[i] for i in batch], on_step)
+            clips.update(zip(batch, drawn, strict=True))
+        return [clips[i] for i in range(len(requests))]
 
     def complete(self, request: Request) -> Request:
         """The request with what it left to the base. Raises what is wrong with it."""
         self._check(request)
-        own, native = self._samples, self._profile.native_px
+        own, native, rule = self._samples, self._profile.native_px, self._profile.frames
+        longest = rule.fit(rule.most) if rule else 1
+        frames = longest if request.frames is None else request.frames
         return replace(
             request,
             guidance=own.guidance if request.guidance is None else request.guidance,
             steps=request.steps or own.steps,
             width_px=request.width_px or native,
             height_px=request.height_px or native,
+            frames=frames,
+            fps=request.fps or (rule.fps if rule and frames > 1 else None),
         )
 
     def _embeds(self, request: Request) -> Embeds:
@@ -146,15 +120,21 @@ class Generator:
             self._parts, [request.prompt], [request.negative_prompt], clip_skip=request.clip_skip
         )
 
-    def _draw(self, batch: Sequence[Request], embeds: Sequence[Embeds]) -> list[Image.Image]:
+    def _draw(
+        self,
+        batch: Sequence[Request],
+        embeds: Sequence[Embeds],
+        on_step: Callable[[int], None] | None,
+    ) -> list[list[Image.Image]]:
         first = batch[0]
         assert first.guidance is not None and first.steps, "see `complete`"
-        assert first.width_px and first.height_px
-        return self._family.draw(
+        assert first.width_px and first.height_px and first.frames
+        return self._family.film(
             self._pipeline,
             {name: _joined([one[name] for one in embeds]) for name in embeds[0]},
-            Drawing(first.guidance, first.steps, first.width_px, first.height_px),
+            Drawing(first.guidance, first.steps, first.width_px, first.height_px, first.frames),
             [torch.Generator().manual_seed(request.seed) for request in batch],
+            partial(on_step, len(batch)) if on_step else None,
         )
 
     def _check(self, request: Request) -> None:
@@ -168,6 +148,7 @@ class Generator:
                 f"clip_skip = {request.clip_skip} has no effect on {title}, whose text encoders "
                 "are taken whole: leave it out."
             )
+        check_frames(self._profile, request.frames, request.fps)
         for side_px in (request.width_px, request.height_px):
             if side_px is not None and (side_px <= 0 or side_px % self._multiple_px):
                 raise SizeInvalid(
@@ -181,6 +162,24 @@ class Generator:
         return factor * self._family.info.patch
 
 
+def check_frames(profile: BaseProfile, frames: int | None, fps: float | None) -> None:
+    """Raise ConfigInvalid where a base cannot draw so many frames, or a picture is given a rate."""
+    title, rule = profile.family, profile.frames
+    if rule is None and frames not in (1, None):
+        raise ConfigInvalid(
+            f"frames = {frames} has no effect on {title}, which draws pictures: leave it out."
+        )
+    if rule and frames is not None and (frames < 1 or rule.largest(frames) != frames):
+        raise ConfigInvalid(
+            f"frames = {frames} is not possible on {title}, which {rule.nearest(max(frames, 1))}; "
+            "1 is a picture."
+        )
+    if fps is not None and (rule is None or frames == 1):
+        raise ConfigInvalid(f"fps = {fps:g} has no effect on a picture: leave it out.")
+    if fps is not None and fps <= 0:
+        raise ConfigInvalid(f"fps = {fps:g} is not possible: give a positive number.")
+
+
 def sampling(info: FamilyInfo, profile: BaseProfile) -> SamplesConfig:
     """How pictures are drawn from a base unless one says otherwise."""
     family = [info.defaults, info.defaults.get("common", {})]
@@ -192,7 +191,8 @@ def sampling(info: FamilyInfo, profile: BaseProfile) -> SamplesConfig:
 def _batch_key(request: Request, embeds: Embeds) -> Hashable:
     """Equal for requests that one call of the pipeline can draw together."""
     shapes = tuple(tuple(rows.shape) for rows in embeds.values() if isinstance(rows, Tensor))
-    return request.guidance, request.steps, request.width_px, request.height_px, shapes
+    size = request.width_px, request.height_px, request.frames
+    return request.guidance, request.steps, *size, shapes
 
 
 def _joined(rows: Sequence[Tensor | list[Tensor]]) -> Tensor | list[Tensor]:

@@ -83,11 +83,7 @@ def _unfit(config: TrainConfig, info: FamilyInfo) -> Iterator[str]:
     rule = info.frames
     for name, count in _frames(config):
         if rule and rule.largest(count) != count:
-            low, high = rule.largest(count), rule.largest(count) + rule.step
-            yield (
-                f"{name} = {count} is not possible on {info.title}, which takes {rule.step} k + 1 "
-                f"frames: {low} or {high}, for example."
-            )
+            yield f"{name} = {count} is not possible on {info.title}, which {rule.nearest(count)}."
 
 
 def _frames(config: TrainConfig) -> list[tuple[str, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -31,7 +30,7 @@ def sample(
     text_dtype: torch.dtype | None,
     frames: int = 1,
 ) -> Sampled:
-    """Draw each prompt with its fixed seed into folder/step-000123-0.png, or .mp4 for a clip.
+    """Draw each prompt with its fixed seed into folder/step-000123-0.png; a clip as .mp4 too.
 
     Parts that were freed after caching are loaded for the while.
     """
@@ -61,14 +60,11 @@ def sample(
 
 
 def _write(stem: Path, frames: list[Image.Image], fps: int) -> Path:
-    """A picture, or several frames as a clip. Raises DiskFull, OutputUnwritable."""
+    """A picture, or several frames as a clip and the first one beside it. Raises DiskFull,
+    OutputUnwritable."""
+    picture, clip = stem.with_suffix(".png"), stem.with_suffix(".mp4")
+    write_png(picture, frames[0])
     if len(frames) == 1:
-        path = stem.with_suffix(".png")
-        write_png(path, frames[0])
-        return path
-    path = stem.with_suffix(".mp4")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with encode.mp4(path, fps, frames[0].size) as clip:
-        for frame in frames:
-            clip.add(np.asarray(frame, np.uint8))
-    return path
+        return picture
+    encode.write_mp4(clip, frames, fps)
+    return clip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -30,11 +31,18 @@ class Writer(Protocol):
 
 
 @contextmanager
-def mp4(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[Writer]:
-    """H.264 in MP4 with exactly `fps` frames a second; sides must be even. Synced at the end."""
+def mp4(path: Path, fps: float, size_px: tuple[int, int], comment: str = "") -> Iterator[Writer]:
+    """H.264 in MP4 with exactly `fps` frames a second, which plays before all of it is there; sides
+    must be even. Synced at the end."""
     rate = Fraction(fps).limit_denominator(1001)
+    start_first = {"movflags": "+faststart"}
     try:
-        with telling_failures(path), av.open(str(path), "w", format="mp4") as container:
+        with (
+            telling_failures(path),
+            av.open(str(path), "w", format="mp4", options=start_first) as container,
+        ):
+            if comment:
+                container.metadata["comment"] = comment
             stream = container.add_stream("libx264", rate=rate, options=dict(QUALITY))
             stream.width, stream.height = size_px
             stream.pix_fmt = "yuv420p"
@@ -44,6 +52,22 @@ def mp4(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[Writer]:
     except (av.FFmpegError, ValueError) as error:
         raise OutputUnwritable(f"{path.name} could not be written as MP4 ({error}).") from error
     sync_file(path)
+
+
+def write_mp4(path: Path, frames: Iterable[Image.Image], fps: float, comment: str = "") -> None:
+    """The frames as a clip that is there whole or not at all. Raises DiskFull, OutputUnwritable."""
+    coming = iter(frames)
+    first = next(coming)
+    beside = path.with_name(f".{path.name}.tmp")
+    with telling_failures(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with mp4(beside, fps, first.size, comment) as clip:
+                for frame in chain((first,), coming):
+                    clip.add(np.asarray(frame.convert("RGB"), np.uint8))
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 @contextmanager
