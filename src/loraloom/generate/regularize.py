@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from loraloom.dataset.buckets import Bucket, choose_bucket
 from loraloom.dataset.readiness.listing import list_pictures
 from loraloom.errors import ClassPicturesUnneeded, ConfigInvalid, FolderEmpty, OutputExists
 from loraloom.files import write_atomic, write_png
-from loraloom.generate.session import Generator, Request
+from loraloom.generate.session import Generator, Request, batches
 from loraloom.kinds import Kind
 from loraloom.settings import resolve_base
 from loraloom.train.recipe import class_words
@@ -116,7 +116,9 @@ def draw(wanted: Order, folder: Path, progress: Progress | None = None) -> Drawn
     if missing:
         generator = Generator(wanted.base)
         done = len(requests) - len(missing)
-        for batch in _batches(requests, missing):
+        sizes = [(requests[name].width_px, requests[name].height_px) for name in missing]
+        for places in batches(sizes, AT_ONCE):
+            batch = [missing[place] for place in places]
             pictures = generator.generate([requests[name] for name in batch], AT_ONCE)
             for name, picture in zip(batch, pictures, strict=True):
                 write_png(folder / f"{name}.png", picture, durable=True)
@@ -227,16 +229,3 @@ def _request(wanted: Order, entry: Mapping[str, int]) -> Request:
 
 def _is_there(folder: Path, name: str) -> bool:
     return all((folder / f"{name}{end}").is_file() for end in (".png", ".txt"))
-
-
-def _batches(requests: Mapping[str, Request], names: Sequence[str]) -> list[list[str]]:
-    """At most AT_ONCE of one size together."""
-    by_size: dict[tuple[int | None, int | None], list[str]] = {}
-    for name in names:
-        request = requests[name]
-        by_size.setdefault((request.width_px, request.height_px), []).append(name)
-    return [
-        group[start : start + AT_ONCE]
-        for group in by_size.values()
-        for start in range(0, len(group), AT_ONCE)
-    ]

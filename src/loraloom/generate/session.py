@@ -93,7 +93,7 @@ class Generator:
         embeds = [self._embeds(request) for request in requests]
         clips: dict[int, list[Image.Image]] = {}
         keys = [_batch_key(*pair) for pair in zip(requests, embeds, strict=True)]
-        for batch in _batches(keys, batch_size):
+        for batch in batches(keys, batch_size):
             drawn = self._draw([requests[i] for i in batch], [embeds[i] for i in batch], on_step)
             clips.update(zip(batch, drawn, strict=True))
         return [clips[i] for i in range(len(requests))]
@@ -202,7 +202,7 @@ def _joined(rows: Sequence[Tensor | list[Tensor]]) -> Tensor | list[Tensor]:
     return torch.cat(tensors) if tensors else list(chain.from_iterable(lists))
 
 
-def _batches(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
+def batches(keys: Sequence[Hashable], size: int) -> Iterator[list[int]]:
     """Positions of equal keys, at most `size` together."""
     groups: dict[Hashable, list[int]] = {}
     for i, key in enumerate(keys):
