@@ -82,9 +82,7 @@ class Model:
 def load(setup: Setup, cache: TensorCache) -> Model:
     """Load what training needs and nothing else, and put the adapter in."""
     config, info = setup.config, setup.family.info
-    parts = setup.family.load(
-        setup.base, only=("denoiser", "scheduler"), dtype=setup.dtype, device=setup.device
-    )
+    parts = setup.load(("denoiser", "scheduler"))
     if not info.frames:  # the layout is for pictures only
         parts.denoiser.to(memory_format=torch.channels_last)
     if config.objective.zero_terminal_snr:
@@ -101,11 +99,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     components = {info.components["denoiser"]: parts.denoiser}
     texts: Texts = FrozenTexts(lambda caption: condition(cache, setup.text_key(caption)))
     if setup.text_encoder_steps:
-        parts.take(
-            setup.family.load(
-                setup.base, only=text_parts(info.parts), dtype=setup.dtype, device=setup.device
-            )
-        )
+        parts.take(setup.load(text_parts(info.parts)))
         for part in info.trained_encoders:
             encoder = getattr(parts, part)
             weights = lora.inject(encoder, config.adapter, info.text_encoder_targets, generator)

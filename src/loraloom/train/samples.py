@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from loraloom.config import SamplesConfig
+from loraloom.config import Quantisation, SamplesConfig
 from loraloom.dataset.prepare import encode
 from loraloom.families.base import Drawing, Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.files import write_png
+from loraloom.train import quantised
 from loraloom.train.events import Sampled
 from loraloom.train.precision import autocast
 
@@ -30,6 +31,7 @@ def sample(
     clip_skip: int,
     text_dtype: torch.dtype | None,
     frames: int = 1,
+    quantisation: Quantisation = "none",
 ) -> Sampled:
     """Draw each prompt with its fixed seed into folder/step-000123-0.png, or .mp4 for a clip.
 
@@ -40,9 +42,13 @@ def sample(
     parts.take(live)
     parts.take(family.load(base, only=("vae", "scheduler"), device=device))
     second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
-    parts.take(family.load(base, only=second, dtype=dtype, device=device))
     texts = [p for p in text_parts(family.info.parts) if not getattr(live, p)]
-    parts.take(family.load(base, only=texts, dtype=text_dtype, device=device))
+    for names, format_ in ((second, dtype), (texts, text_dtype)):
+        parts.take(
+            quantised.load(
+                family, base, names, dtype=format_, device=device, quantisation=quantisation
+            )
+        )
     pipe = family.pipeline(parts)
     multiple = profile.size_multiple_px
     side_px = profile.native_px // multiple * multiple
