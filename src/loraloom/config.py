@@ -319,6 +319,10 @@ class TrainConfig(Section):
         "none", description="hold the frozen base in 8 or 4 bits a weight: int8, fp8, or nf4, "
         "which needs bitsandbytes; docs/training.md compares them"
     )  # fmt: skip
+    shard_base: bool = Field(
+        False, description="of several processes each holds a part of the base, for bases that one "
+        "GPU cannot hold; slower"
+    )  # fmt: skip
     clip_skip: int = Field(0, ge=0, le=10, description="last text encoder layers left out")
     expert: Literal["high_noise", "low_noise"] | None = Field(
         None, description="which denoiser is trained, of a base that has one for each half of the "

@@ -32,10 +32,12 @@ def sample(
     text_dtype: torch.dtype | None,
     frames: int = 1,
     quantisation: Quantisation = "none",
+    write: bool = True,
 ) -> Sampled:
     """Draw each prompt with its fixed seed into folder/step-000123-0.png, or .mp4 for a clip.
 
-    Parts that were freed after caching are loaded for the while.
+    Parts that were freed after caching are loaded for the while. Without `write` the pictures are
+    drawn only, along with another process that shares the base.
     """
     device, dtype = str(live.denoiser.device), live.denoiser.dtype
     parts = Parts()
@@ -62,7 +64,8 @@ def sample(
                 torch.Generator().manual_seed(config.seed + number),
             )[0]
         stem = folder / f"step-{step:06d}-{number}"
-        paths.append(_write(stem, drawn, profile.frames.fps if profile.frames else 0))
+        if write:
+            paths.append(_write(stem, drawn, profile.frames.fps if profile.frames else 0))
     return Sampled(step, tuple(paths))
 
 

@@ -18,7 +18,7 @@ from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.settings import resolve_base
-from loraloom.train import batches, clips, fit, optimiser, quantised
+from loraloom.train import batches, clips, fit, optimiser, quantised, sharded
 from loraloom.train.batches import Example, caption_variants
 from loraloom.train.cache import latent_key, text_key
 from loraloom.train.events import Warned
@@ -69,13 +69,16 @@ class Setup:
         """What text encoders that are only asked are loaded in; None: float32, for exactness."""
         return self.dtype if self.family.info.large_texts else None
 
-    def load(self, only: Collection[PartName] | None, dtype: torch.dtype | None = None) -> Parts:
-        """Parts of the base on the device, quantised as the settings want it.
-
-        `dtype`: another one than the run's own.
-        """
+    def load(
+        self,
+        only: Collection[PartName],
+        dtype: torch.dtype | None = None,
+        device: str | None = None,
+    ) -> Parts:
+        """Parts of the base, quantised as the settings want it; in another number format or on
+        another device than the run's own where one is given."""
         return quantised.load(
-            self.family, self.base, only, dtype=dtype or self.dtype, device=self.device,
+            self.family, self.base, only, dtype=dtype or self.dtype, device=device or self.device,
             quantisation=self.config.quantisation,
         )  # fmt: skip
 
@@ -118,6 +121,8 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
     optimiser.check(config.optimiser)
     device = choose_device()
     quantised.check(config.quantisation, device)
+    processes = join(device)
+    sharded.check(config, processes)
     dataset, changed = _read_pictures(config, clips=profile.frames is not None)
     clips.refuse_prior(dataset.items, config.prior)
     everything = batches.examples_of(dataset.items, config.data, profile)
@@ -148,7 +153,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
             *map(Warned, _other_expert(config, family)),
             *map(Warned, clips.warnings(dataset.items, config.data, profile)),
         ),
-        processes=join(device),
+        processes=processes,
     )
 
 
