@@ -93,6 +93,7 @@ def _as_tree(plan: Plan, config: TrainConfig) -> Tree:
                 "base_mib": step.estimate.base_mib,
                 "adapter_mib": step.estimate.adapter_mib,
                 "activations_mib": step.estimate.activations_mib,
+                "samples_mib": step.estimate.samples_mib,
                 "encoding_mib": step.estimate.encoding_mib,
                 "seconds_a_step": step.seconds_a_step,
             }
@@ -107,10 +108,15 @@ def _show(plan: Plan, config: TrainConfig) -> None:
 
     console = Console(highlight=False)
     console.print(f"{plan.card}: {plan.available_mib / 1024:.1f} GiB")
-    table = Table("measure", "memory", "base", "adapter", "activations", "time", "cost", box=None)
+    table = Table(
+        "measure", "memory", "base", "adapter", "activations", "samples", "time", "cost", box=None
+    )
     for step in plan.steps:
         found = step.estimate
-        sizes = (found.peak_mib, found.base_mib, found.adapter_mib, found.activations_mib)
+        sizes = (
+            found.peak_mib, found.base_mib, found.adapter_mib, found.activations_mib,
+            found.samples_mib,
+        )  # fmt: skip
         mark = "fits" if step.fits else "too much"
         table.add_row(
             f"{step.measure.name} ({mark})",
