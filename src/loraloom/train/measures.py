@@ -9,8 +9,8 @@ from loraloom.families.info import BaseProfile
 from loraloom.train.memory import frames_of, with_data
 
 _QUANTISED: tuple[tuple[Quantisation, str], ...] = (
-    ("int8", "steps take a little longer; weights are rounded by 0.7 %"),
-    ("nf4", "weights are rounded by 9 %; needs bitsandbytes"),
+    ("int8", "a little slower; rounds by 0.7 %"),
+    ("nf4", "rounds by 9 %; needs bitsandbytes"),
 )
 """Ways to hold the base, and what they cost."""
 

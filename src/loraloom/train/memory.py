@@ -83,7 +83,7 @@ class Outline:
         self._base = {name: tuple(p.shape) for name, p in self._denoiser.named_parameters()}
         self._shares = shares
         self._buffer_bytes: int = sum(b.nbytes for b in self._denoiser.buffers())
-        self._vae_bytes = sum(p.nbytes for p in self._vae.parameters())
+        self._vae_bytes: int = sum(p.nbytes for p in self._vae.parameters())
         self._texts = {
             part: weights.shapes(base / info.folders[part])
             for part in text_parts(info.parts)
