@@ -184,7 +184,7 @@ HAPPENINGS: list[events.Event] = [
     events.Sampled(1, (Path("a.png"),)),
     events.Saved(1, Path("checkpoint")),
     events.Step(2, 0.4, 1e-3, 0.1),
-    events.Finished(2, 2, Path("out/adapter.safetensors"), 3.0),
+    events.Finished(2, 2, Path("out/adapter.safetensors"), 3.0, 1700),
 ]
 
 
@@ -219,6 +219,7 @@ def test_train_shows_what_happens(trainer: dict[str, object], pictures: Path) ->
     assert (trainer["out"], trainer["resume"]) == (Path("out/cups"), False)
     for text in ("4 pictures", "held-out 0.6", "[really]", "out/adapter.safetensors",
                  "(learning rate x alpha / rank): 0.001", "gap +0.2000", "1.5 of 4.0 GiB",
+                 "held at most: 1.7 GiB; expected were 1.5 GiB",
                  "under a minute", "step 1: the loss [really] does not fall"):  # fmt: skip
         assert text in result.stderr
     assert result.stdout == ""

@@ -24,7 +24,7 @@ from loraloom.families import weights
 from loraloom.families.base import Condition, Family
 from loraloom.families.info import BaseProfile, FrameRule
 from loraloom.families.parts import read_config, text_parts
-from loraloom.train import footprint, lora, memory, planning
+from loraloom.train import footprint, lora, measures, memory, planning
 from loraloom.train.cache import in_groups
 from loraloom.train.footprint import Footprint
 from loraloom.train.recipe import fill
@@ -212,12 +212,13 @@ def test_published_sizes_of_stable_diffusion() -> None:
     assert sum(p.numel() for p in denoiser.parameters()) == 859_520_964
 
 
-def test_headers_tell_how_many_weights(tmp_path: Path) -> None:
+def test_headers_tell_the_weights_shapes(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "model.safetensors")
     half = {"a": torch.zeros(3, 4, dtype=torch.float16), "b": torch.zeros(5, dtype=torch.float16)}
     save_file(half, tmp_path / "model.fp16.safetensors")
     (tmp_path / "broken.x.safetensors").write_bytes(b"\x05")
-    assert weights.count(tmp_path) == 17
+    assert weights.shapes(tmp_path) == {"a": (3, 4), "b": (5,)}
+    assert weights.shapes(tmp_path / "missing") == {}
 
 
 def _real_size(name: str, folder: Path) -> Path:
@@ -285,21 +286,21 @@ def test_measures_each_need_less(config: TrainConfig) -> None:
     profile = family.profile(base)
     config = config.model_copy(update={"batch_size": 4})
     outline = memory.Outline(config, base, family, profile, device="cpu", dtype=torch.float32)
-    tried = memory.measures(config, profile)
+    tried = measures.measures(config, profile)
     assert [m.name for m in tried] == [
-        "as it is", "gradient checkpointing", "8-bit optimiser",
+        "as it is", "gradient checkpointing", "8-bit optimiser", "base in int8", "base in nf4",
         "smaller batch with accumulation", "resolution of 48 px", "resolution of 32 px",
     ]  # fmt: skip
     assert tried[-1].settings == (
-        "gradient_checkpointing=true", "optimiser.name=adamw8bit", "batch_size=1",
-        "accumulation=4", "data.resolution_px=32",
+        "gradient_checkpointing=true", "optimiser.name=adamw8bit", "quantisation=nf4",
+        "batch_size=1", "accumulation=4", "data.resolution_px=32",
     )  # fmt: skip
     found = [outline.estimate(measure.config) for measure in tried]
     peaks = [e.base_mib + e.adapter_mib + e.activations_mib for e in found]
     assert peaks == sorted(peaks, reverse=True) and peaks[-1] < peaks[0]
     # Computing parts twice costs half as much again; a batch of four costs what four of one do.
     flops = [e.flops_a_step for e in found]
-    assert flops[1] == 1.5 * flops[0] and flops[3] == pytest.approx(flops[1], rel=0.01)
+    assert flops[1] == 1.5 * flops[0] and flops[5] == pytest.approx(flops[1], rel=0.01)
 
 
 def test_clips_are_shortened_before_they_are_made_small() -> None:
@@ -307,7 +308,7 @@ def test_clips_are_shortened_before_they_are_made_small() -> None:
     rule = FrameRule(least=16, most=81, step=4, fps=16)
     profile = BaseProfile("Any", 640, 16, 2.0, frames=rule)
     config = fill({"data": {"folder": "."}}, family.info, profile, 20)
-    found = {m.name: m.config.data for m in memory.measures(config, profile)}
+    found = {m.name: m.config.data for m in measures.measures(config, profile)}
     assert list(found)[-3:] == [
         "clips of 17 frames",
         "resolution of 480 px",
@@ -315,7 +316,7 @@ def test_clips_are_shortened_before_they_are_made_small() -> None:
     ]
     assert found["clips of 17 frames"].frames == found["resolution of 320 px"].frames == 17
     short = memory.with_data(config, frames=17)
-    assert not [m for m in memory.measures(short, profile) if "frames" in m.name]
+    assert not [m for m in measures.measures(short, profile) if "frames" in m.name]
 
 
 def test_cards_that_nobody_knows_are_refused(config: TrainConfig) -> None:

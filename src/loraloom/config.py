@@ -26,6 +26,8 @@ Targets = Literal["attention", "blocks", "full"]
 
 AdapterType = Literal["lora", "loha", "lokr", "dora", "oft", "boft"]
 
+Quantisation = Literal["none", "int8", "fp8", "nf4"]
+
 
 Tree = dict[str, Any]
 """Settings as TOML gives them: tables of tables and values, checked when they become a config."""
@@ -313,6 +315,14 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the frozen base; the adapter is always trained in float32"
     )
+    quantisation: Quantisation = Field(
+        "none", description="hold the frozen base in 8 or 4 bits a weight: int8, fp8, or nf4, "
+        "which needs bitsandbytes; docs/training.md compares them"
+    )  # fmt: skip
+    shard_base: bool = Field(
+        False, description="of several processes each holds a part of the base, for bases that one "
+        "GPU cannot hold; slower"
+    )  # fmt: skip
     clip_skip: int = Field(0, ge=0, le=10, description="last text encoder layers left out")
     expert: Literal["high_noise", "low_noise"] | None = Field(
         None, description="which denoiser is trained, of a base that has one for each half of the "

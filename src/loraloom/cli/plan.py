@@ -93,6 +93,7 @@ def _as_tree(plan: Plan, config: TrainConfig) -> Tree:
                 "base_mib": step.estimate.base_mib,
                 "adapter_mib": step.estimate.adapter_mib,
                 "activations_mib": step.estimate.activations_mib,
+                "samples_mib": step.estimate.samples_mib,
                 "encoding_mib": step.estimate.encoding_mib,
                 "seconds_a_step": step.seconds_a_step,
             }
@@ -106,15 +107,20 @@ def _show(plan: Plan, config: TrainConfig) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    console.print(f"{plan.card}: {plan.available_mib / 1024:.1f} GiB")
-    table = Table("measure", "memory", "base", "adapter", "activations", "time", "cost", box=None)
+    console.print(f"{plan.card}: {plan.available_mib / 1024:.1f} GiB; memory in GiB:")
+    drawn = any(step.estimate.samples_mib for step in plan.steps)
+    extra = ["samples"] if drawn else []
+    table = Table(
+        "measure", "memory", "base", "adapter", "activations", *extra, "time", "cost", box=None
+    )
     for step in plan.steps:
         found = step.estimate
-        sizes = (found.peak_mib, found.base_mib, found.adapter_mib, found.activations_mib)
+        sizes = [found.peak_mib, found.base_mib, found.adapter_mib, found.activations_mib]
+        sizes += [found.samples_mib] if drawn else []
         mark = "fits" if step.fits else "too much"
         table.add_row(
             f"{step.measure.name} ({mark})",
-            *(f"{size / 1024:.2f} GiB" for size in sizes),
+            *(f"{size / 1024:.2f}" for size in sizes),
             _time(step.seconds_a_step, config.schedule.steps),
             step.measure.cost,
         )

@@ -73,6 +73,7 @@ class _View:
         self._steps = 0
         self._loss: float | None = None
         self._gap = ""
+        self._expected_mib = 0
 
     def show(self, event: Event) -> None:
         """Draw one event."""
@@ -103,6 +104,7 @@ class _View:
             case events.Sampled():
                 self._say(f"step {event.step}: {len(event.paths)} samples drawn")
             case events.Planned():
+                self._expected_mib = event.peak_mib
                 time = f"about {event.minutes:.0f} min" if event.minutes >= 1 else "under a minute"
                 self._say(
                     f"expected: {event.peak_mib / 1024:.1f} of {event.available_mib / 1024:.1f} "
@@ -113,6 +115,11 @@ class _View:
             case events.Warned():
                 self._say(f"[yellow]warning:[/] {escape(event.message)}")
             case events.Finished():
+                if event.peak_mib and self._expected_mib:
+                    self._say(
+                        f"memory held at most: {event.peak_mib / 1024:.1f} GiB; expected were "
+                        f"{self._expected_mib / 1024:.1f} GiB"
+                    )
                 self._say(
                     f"Done in {event.seconds:.0f} s. The best of {event.step} steps is "
                     f"{event.best_step}: [bold]{escape(str(event.adapter))}[/]"

@@ -140,6 +140,16 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
             f"adapter.plus_ratio = {ratio} is not possible: prodigy finds one rate for all. Leave "
             "it out, or take another optimiser, such as adamw."
         )
+    if config.shard_base and config.quantisation != "none":
+        yield (
+            f'shard_base = true with quantisation = "{config.quantisation}" is not possible: '
+            "choose one of the two."
+        )
+    if config.shard_base and config.prior.images and not config.prior.folder:
+        yield (
+            "shard_base = true needs class pictures that are drawn already, since one process "
+            "draws them with the whole base: name prior.folder, or set prior.images = 0."
+        )
     own = config.text_encoder.learning_rate
     if optimiser.name == "prodigy" and config.text_encoder.ratio and own != optimiser.learning_rate:
         yield (

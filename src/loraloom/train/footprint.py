@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
@@ -46,8 +47,8 @@ class Footprint:
 
 
 @dataclass
-class _Ledger:
-    """Storages that are kept, each once."""
+class Ledger:
+    """Storages that are kept for the way back, each once."""
 
     own: set[int]
     """Those of the weights."""
@@ -56,6 +57,15 @@ class _Ledger:
     largest_bytes: int = 0
     _held: list[Any] = field(default_factory=list)
     """All that were ever seen, so that none comes to stand where another stood."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Ledger:
+        """For what is computed with a model."""
+        return cls({p.untyped_storage()._cdata for p in model.parameters()})
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Within, what is computed notes what it keeps."""
+        return torch.autograd.graph.saved_tensors_hooks(self.keep, lambda kept: kept)
 
     @property
     def kept_bytes(self) -> int:
@@ -139,7 +149,7 @@ class _Attention(torch.autograd.Function):
         raise AssertionError("shapes have no gradients")
 
 
-class _AsTrained(TorchFunctionMode):
+class AsTrained(TorchFunctionMode):
     """Attention as the fast kernels do it, the number formats that autocast would choose, and a
     count of multiplications and additions."""
 
@@ -187,15 +197,15 @@ def measure(
     `latent_shape`: (C, …, h, w) of one picture.
     """
     dtype = next(p.dtype for p in denoiser.parameters() if not p.requires_grad)
-    ledger = _Ledger({p.untyped_storage()._cdata for p in denoiser.parameters()})
+    ledger = Ledger.of(denoiser)
     if checkpointing:
         denoiser.enable_gradient_checkpointing(ledger.checkpoint)  # type: ignore[operator]
-    trained = _AsTrained(dtype, gpu)
+    trained = AsTrained(dtype, gpu)
     x_t = torch.empty(batch_size, *latent_shape, dtype=dtype, device="meta")
     times = torch.empty(batch_size, device="meta")
-    condition = _condition(family, denoiser, bucket, batch_size, dtype)
-    with torch.autograd.graph.saved_tensors_hooks(ledger.keep, lambda kept: kept), trained:
-        output = family.predict(denoiser, x_t, times, condition)
+    given = condition(family, denoiser, bucket, batch_size, dtype)
+    with ledger.keeping(), trained:
+        output = family.predict(denoiser, x_t, times, given)
     if checkpointing:
         denoiser.disable_gradient_checkpointing()  # type: ignore[operator]
     error = output.untyped_storage().nbytes()  # the loss keeps the difference, in float32
@@ -203,10 +213,10 @@ def measure(
     return Footprint(kept, ledger.block_bytes, ledger.largest_bytes, trained.flops)
 
 
-def _condition(
+def condition(
     family: Family, denoiser: Any, bucket: Bucket, batch_size: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Texts of full length, and what the denoiser is told of the pictures' sizes."""
+    """A batch of texts of full length, and what the denoiser is told of the pictures' sizes."""
     side = (bucket.height_px, bucket.width_px)
     texts = family.text_shapes(denoiser.config)
     made = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in texts.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from loraloom.families.parts import PartName, text_parts
 from loraloom.train import cache, masking, prior
 from loraloom.train.batches import Example
@@ -44,7 +46,7 @@ def _encode(
     yield from cache.fill_latents(tensors, family, vae, latents, setup.profile.frames)
     del vae
     texts: tuple[PartName, ...] = text_parts(family.info.parts) if captions else ()
-    parts = family.load(setup.base, only=texts, dtype=setup.text_dtype, device=setup.device)
+    parts = setup.load(texts, setup.text_dtype or torch.float32)
     cut = cut_captions(family, parts, captions.values())
     if cut:
         yield Warned(

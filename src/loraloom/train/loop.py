@@ -68,9 +68,11 @@ def run(
     if is_first():
         record.claim(resume=resume)
     setup = prepare(config, out)
+    over = record.finished()
+    # What the settings name and the base lacks is told before the folder becomes a run's.
+    expected = list(planning.announce(setup)) if setup.processes.first and not over else []
     if setup.processes.first:
         record.begin(config, setup.facts)
-    over = record.finished()
     if over is not None:
         yield over
         return
@@ -78,7 +80,7 @@ def run(
         yield from _follow(setup, resume=resume)
         return
     with stop or StopRequest() as asked, record.events() as log:
-        for event in chain(planning.announce(setup), _train(setup, asked, resume=resume)):
+        for event in chain(expected, _train(setup, asked, resume=resume)):
             if isinstance(event, Finished):
                 record.finish(event)
             elif isinstance(event, Planned):
@@ -157,9 +159,10 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         stopping = stopping or (stop.asked and processes.count == 1)
 
         last = step == steps
-        if stopping and not last and not processes.first:
-            raise TrainingStopped(f"Stopped after step {step}; go on with --resume.")
-        if not processes.first:
+        # A base that is shared out measures and draws in all processes; the first alone writes.
+        if not processes.first and not config.shard_base:
+            if stopping and not last:
+                raise TrainingStopped(f"Stopped after step {step}; go on with --resume.")
             continue
         if _due(step, config.validation.every_steps, last):
             with autocast(setup.device, setup.dtype), live.at_rest():
@@ -171,17 +174,20 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             measured.append(validation.validated(step, train_loss, held_out_loss))
             yield measured[-1]
             yield from watch.see(measured[-1])
-            outcome.write_step(setup, live, step)
+            if processes.first:
+                outcome.write_step(setup, live, step)
         if config.samples.prompts and _due(step, config.samples.every_steps, last):
             with live.at_rest():
                 sampled = sample(
                     config.samples, setup.family, setup.base, setup.profile, live.parts,
                     out / "samples", step, clip_skip=config.clip_skip, text_dtype=setup.text_dtype,
-                    frames=config.data.frames or 1,
+                    frames=config.data.frames or 1, quantisation=config.quantisation,
+                    write=processes.first,
                 )  # fmt: skip
             yield sampled
             yield from watch.see(sampled)
-        if step % config.checkpoint.every_steps == 0 or last or stopping:
+        due = step % config.checkpoint.every_steps == 0 or last or stopping
+        if due and processes.first:
             seconds = seconds_before + time.monotonic() - begun
             state = {"measured": [astuple(event) for event in measured], "seconds": seconds}
             path = save_checkpoint(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from loraloom import kinds
-from loraloom.config import TrainConfig
+from loraloom.config import Quantisation, TrainConfig
 from loraloom.dataset.buckets import Bucket
 from loraloom.families import weights
 from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import text_parts
-from loraloom.train import footprint, lora, tuners
+from loraloom.train import drawing, encoders, footprint, quantised, sharded, tuners
 from loraloom.train.cache import in_groups
 from loraloom.train.machine import MIB
-from loraloom.train.streams import stream
 
 _RESERVE_MIB = {"cuda": 700, "cpu": 900}
 """The driver's context and kernels; on a CPU the interpreter with its libraries."""
@@ -36,16 +35,20 @@ class Estimate:
     adapter_mib: int
     """With gradients, the optimiser's state and the average."""
     activations_mib: int
+    samples_mib: int
+    """What drawing samples takes beside base and adapter; 0 where none are drawn."""
     reserve_mib: int
     encoding_mib: int
     """What encoding pictures and captions takes, before the denoiser is loaded."""
+    loading_mib: int
+    """What the denoiser takes while it is loaded."""
     flops_a_step: float
 
     @property
     def peak_mib(self) -> int:
         """The most that is held at once."""
-        training = self.base_mib + self.adapter_mib + self.activations_mib
-        return self.reserve_mib + max(training, self.encoding_mib)
+        training = self.base_mib + self.adapter_mib + max(self.activations_mib, self.samples_mib)
+        return self.reserve_mib + max(training, self.encoding_mib, self.loading_mib)
 
     def seconds_a_step(self, flops_per_s: float) -> float:
         """At a speed that a large product reaches; see machine.py."""
@@ -53,7 +56,11 @@ class Estimate:
 
 
 class Outline:
-    """A base with an adapter as shapes only; made once, asked for several settings."""
+    """A base with an adapter as shapes only; made once, asked for several settings.
+
+    Raises NothingToTrain and ConfigInvalid where adapter.targets or adapter.ranks name layers that
+    the base does not have.
+    """
 
     def __init__(
         self,
@@ -64,35 +71,39 @@ class Outline:
         *,
         device: str,
         dtype: torch.dtype,
+        shares: int = 1,
     ) -> None:
+        """`shares`: among how many processes the base is shared out."""
         info = family.info
-        self._family, self._profile, self._device = family, profile, device
+        self._family, self._profile, self._device, self._dtype = family, profile, device, dtype
         # PiSSA begins at the base's own weights: of shapes alone there are none to begin at.
         adapter = config.adapter.model_copy(update={"init": "zero"})
         self._denoiser = weights.empty(info.parts["denoiser"], base, dtype)
         self._vae: Any = weights.empty(info.parts["vae"], base, torch.float32)
-        targets = tuners.targets_of(adapter, info, self._denoiser)
-        with torch.device("meta"), footprint.Unset():
-            lora.inject(self._denoiser, adapter, targets, stream(0))
-        trained = [weight for weight in self._denoiser.parameters() if weight.requires_grad]
-        self._trained = sum(weight.numel() for weight in trained)
-        for weight in trained:
-            weight.data = weight.data.to(dtype)  # as autocast has them in each product
-        self._base_bytes = dtype.itemsize * sum(
-            p.numel() for p in self._denoiser.parameters() if not p.requires_grad
-        )
-        self._base_bytes += sum(b.numel() * b.itemsize for b in self._denoiser.buffers())
-        exact = torch.float32.itemsize
-        texts = sum(
-            weights.count(base / info.folders[part])
+        self._base = {name: tuple(p.shape) for name, p in self._denoiser.named_parameters()}
+        self._shares = shares
+        self._buffer_bytes: int = sum(b.nbytes for b in self._denoiser.buffers())
+        self._vae_bytes: int = sum(p.nbytes for p in self._vae.parameters())
+        self._texts = {
+            part: weights.shapes(base / info.folders[part])
             for part in text_parts(info.parts)
             if part.startswith("text_")
-        )
-        self._text_bytes = texts * (dtype.itemsize if info.large_texts else exact)
-        self._vae_bytes = exact * sum(p.numel() for p in self._vae.parameters())
+        }
+        targets = tuners.targets_of(adapter, info, self._denoiser)
+        self._trained = encoders.insert(self._denoiser, adapter, targets)
+        self._encoders = []
+        if round(config.text_encoder.ratio * config.schedule.steps):
+            self._encoders = [
+                weights.empty(info.parts[part], base, dtype) for part in info.trained_encoders
+            ]
+        for encoder in self._encoders:
+            self._trained += encoders.insert(encoder, adapter, info.text_encoder_targets)
+        tuners.check_ranks(adapter, [self._denoiser, *self._encoders])
 
     def estimate(self, config: TrainConfig) -> Estimate:
-        """For settings that differ in batch, resolution, optimiser or checkpointing only."""
+        """For settings that differ in batch, resolution, optimiser, checkpointing or quantisation
+        only."""
+        quantisation, gpu = config.quantisation, self._device == "cuda"
         bucket = _square(config, self._profile)
         latent_shape, encoding_bytes = self.encoded(bucket)
         found = footprint.measure(
@@ -102,17 +113,70 @@ class Outline:
             config.batch_size,
             latent_shape=latent_shape,
             checkpointing=config.gradient_checkpointing,
-            gpu=self._device == "cuda",
+            gpu=gpu,
         )
-        trains_text = config.text_encoder.ratio > 0
+        activations = found.activation_bytes + self._unpacked(quantisation)
+        activations += sum(
+            encoders.kept_bytes(encoder, config.batch_size, self._dtype, gpu=gpu)
+            for encoder in self._encoders
+        )
         passes = 3 if config.gradient_checkpointing else 2  # the base's weights need no gradients
+        base_bytes, whole_bytes = self._denoiser_bytes(quantisation), self._denoiser_bytes("none")
+        if self._shares > 1:
+            base_bytes = sharded.held_bytes(self._denoiser, whole_bytes, self._shares)
+        if self._encoders:
+            base_bytes += self._text_bytes(quantisation, self._dtype)
+        # On a CPU a part is there as it is on the disk before it is made smaller.
+        first = quantisation if gpu else "none"
+        exact = self._dtype if self._family.info.large_texts else torch.float32
+        texts = 0 if self._encoders else self._text_bytes(first, exact)
         return Estimate(
-            base_mib=_mib(self._base_bytes + (self._text_bytes if trains_text else 0)),
+            base_mib=_mib(base_bytes),
             adapter_mib=_mib(self._trained * _bytes_a_weight(config)),
-            activations_mib=_mib(found.activation_bytes * _FRAGMENTED[self._device]),
+            activations_mib=_mib(activations * _FRAGMENTED[self._device]),
+            samples_mib=_mib(self._samples_bytes(config)),
             reserve_mib=_RESERVE_MIB[self._device],
-            encoding_mib=_mib(max(self._text_bytes, self._vae_bytes + encoding_bytes)),
+            encoding_mib=_mib(max(texts, self._vae_bytes + encoding_bytes)),
+            loading_mib=_mib(base_bytes if gpu else whole_bytes),
             flops_a_step=float(found.forward_flops * passes * config.accumulation),
+        )
+
+    def _samples_bytes(self, config: TrainConfig) -> int:
+        """The parts that are loaded for samples, and what drawing one holds."""
+        samples, info = config.samples, self._family.info
+        if not (samples.prompts and samples.every_steps):
+            return 0
+        side = self._profile.native_px
+        size = with_data(config, resolution_px=side)
+        if samples.frames and self._profile.frames:
+            size = with_data(size, frames=samples.frames)
+        bucket = _square(size, self._profile)
+        latent_shape, _ = self.encoded(bucket)
+        held = drawing.held_bytes(
+            self._family, self._denoiser, self._vae, bucket, latent_shape,
+            rows=2 if info.negative_prompt and samples.guidance > 1 else 1,
+            gpu=self._device == "cuda",
+        )  # fmt: skip
+        exact = self._dtype if info.large_texts else torch.float32
+        held += self._unpacked(config.quantisation)
+        loaded = self._vae_bytes + held * _FRAGMENTED[self._device]
+        if not self._encoders:
+            loaded += self._text_bytes(config.quantisation, exact)
+        if "denoiser_2" in info.parts:
+            loaded += self._denoiser_bytes(config.quantisation)
+        return round(loaded)
+
+    def _denoiser_bytes(self, quantisation: Quantisation) -> int:
+        return quantised.held_bytes(self._base, quantisation, self._dtype) + self._buffer_bytes
+
+    def _unpacked(self, quantisation: Quantisation) -> int:
+        return quantised.unpacked_bytes(self._base, quantisation, self._dtype)
+
+    def _text_bytes(self, quantisation: Quantisation, dtype: torch.dtype) -> int:
+        packed = quantised.quantised_parts(self._family.info)
+        return sum(
+            quantised.held_bytes(shapes, quantisation if part in packed else "none", dtype)
+            for part, shapes in self._texts.items()
         )
 
     def encoded(self, bucket: Bucket) -> tuple[tuple[int, ...], int]:
@@ -128,71 +192,15 @@ class Outline:
         return tuple(mean.shape[1:]), held.peak_bytes
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A way to need less, and what it costs; each comes on top of those before it."""
-
-    name: str
-    cost: str
-    config: TrainConfig
-    settings: tuple[str, ...] = ()
-    """As --set takes them."""
-
-
-def measures(config: TrainConfig, profile: BaseProfile) -> list[Measure]:
-    """From the settings as they are, by what costs least first."""
-    found = [Measure("as it is", "", config)]
-
-    def add(name: str, cost: str, changed: TrainConfig, *settings: str) -> None:
-        found.append(Measure(name, cost, changed, (*found[-1].settings, *settings)))
-
-    if not config.gradient_checkpointing:
-        config = config.model_copy(update={"gradient_checkpointing": True})
-        add("gradient checkpointing", "steps take a third longer", config,
-            "gradient_checkpointing=true")  # fmt: skip
-    if config.optimiser.name == "adamw":
-        small = config.optimiser.model_copy(update={"name": "adamw8bit"})
-        config = config.model_copy(update={"optimiser": small})
-        add("8-bit optimiser", "hardly less exact; needs bitsandbytes", config,
-            "optimiser.name=adamw8bit")  # fmt: skip
-    if config.batch_size > 1:
-        pictures = config.batch_size * config.accumulation
-        config = config.model_copy(update={"batch_size": 1, "accumulation": pictures})
-        add("smaller batch with accumulation", "the same learning, in slower steps", config,
-            "batch_size=1", f"accumulation={pictures}")  # fmt: skip
-    rule = profile.frames
-    if rule:
-        fewer = rule.fit((_frames(config, profile) + 1) // 2)
-        if fewer:
-            config = with_data(config, frames=fewer)
-            add(f"clips of {fewer} frames", "longer movements are not learnt", config,
-                f"data.frames={fewer}")  # fmt: skip
-    side = config.data.resolution_px or profile.native_px
-    multiple = profile.size_multiple_px
-    for share in (0.75, 0.5):
-        lower = int(side * share) // multiple * multiple
-        if lower >= multiple:
-            config = with_data(config, resolution_px=lower)
-            add(f"resolution of {lower} px", "less detail is learnt", config,
-                f"data.resolution_px={lower}")  # fmt: skip
-            found[-1] = replace(found[-1], settings=_last_of_each(found[-1].settings))
-    return found
-
-
-def advice(config: TrainConfig, profile: BaseProfile) -> str:
-    """What could be tried, in order, in one sentence."""
-    steps = [f"{m.name} (--set {m.settings[-1]}: {m.cost})" for m in measures(config, profile)[1:]]
-    return "Try in this order: " + "; ".join(steps) + "."
-
-
 def _square(config: TrainConfig, profile: BaseProfile) -> Bucket:
     """The size of a square picture, or clip of all its frames."""
     side, multiple = config.data.resolution_px or profile.native_px, profile.size_multiple_px
     side = max(side - side % multiple, multiple)
-    return Bucket(side, side, _frames(config, profile))
+    return Bucket(side, side, frames_of(config, profile))
 
 
-def _frames(config: TrainConfig, profile: BaseProfile) -> int:
+def frames_of(config: TrainConfig, profile: BaseProfile) -> int:
+    """How many frames of each clip are trained on; 1 on a base of pictures."""
     return config.data.frames or profile.frames.most if profile.frames else 1
 
 
@@ -206,10 +214,6 @@ def _bytes_a_weight(config: TrainConfig) -> float:
     state = float(kinds.read_data("optimisers")[config.optimiser.name]["state_bytes"])
     kept = [config.ema_decay > 0, config.adapter.init == "pissa"]
     return 4 + 4 + state + 4 * sum(kept)
-
-
-def _last_of_each(settings: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple({text.partition("=")[0]: text for text in settings}.values())
 
 
 def _mib(size: float) -> int:

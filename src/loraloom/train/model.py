@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from loraloom.adapters.check import ModuleShapes, weight_shapes
 from loraloom.adapters.state import AdapterState, from_peft
 from loraloom.families.parts import Parts, text_parts
-from loraloom.train import lora, optimiser, tuners
+from loraloom.train import lora, optimiser, sharded, tuners
 from loraloom.train.average import Average
 from loraloom.train.cache import TensorCache, condition
 from loraloom.train.objective import Objective, objective_of, zero_terminal_snr
@@ -82,9 +82,7 @@ class Model:
 def load(setup: Setup, cache: TensorCache) -> Model:
     """Load what training needs and nothing else, and put the adapter in."""
     config, info = setup.config, setup.family.info
-    parts = setup.family.load(
-        setup.base, only=("denoiser", "scheduler"), dtype=setup.dtype, device=setup.device
-    )
+    parts = setup.load(("denoiser", "scheduler"), device="cpu" if config.shard_base else None)
     if not info.frames:  # the layout is for pictures only
         parts.denoiser.to(memory_format=torch.channels_last)
     if config.objective.zero_terminal_snr:
@@ -94,18 +92,18 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     generator = stream(config.seed, "adapter")
     targets = tuners.targets_of(config.adapter, info, parts.denoiser)
     weights = lora.inject(parts.denoiser, config.adapter, targets, generator)
-    pack_frozen(parts.denoiser)
     trained, constant = _over("denoiser/", weights.trained), _over("denoiser/", weights.constant)
+    if config.shard_base:
+        own = [*trained.values(), *constant.values()]
+        sharded.share_out(parts.denoiser, own, setup.processes, setup.device)
+    else:
+        pack_frozen(parts.denoiser)
     ratio = config.adapter.plus_ratio
     groups = weights.rates(config.optimiser.learning_rate, ratio)
     components = {info.components["denoiser"]: parts.denoiser}
     texts: Texts = FrozenTexts(lambda caption: condition(cache, setup.text_key(caption)))
     if setup.text_encoder_steps:
-        parts.take(
-            setup.family.load(
-                setup.base, only=text_parts(info.parts), dtype=setup.dtype, device=setup.device
-            )
-        )
+        parts.take(setup.load(text_parts(info.parts)))
         for part in info.trained_encoders:
             encoder = getattr(parts, part)
             weights = lora.inject(encoder, config.adapter, info.text_encoder_targets, generator)

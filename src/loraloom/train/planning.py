@@ -11,7 +11,8 @@ from loraloom.errors import ConfigInvalid, MemoryExhausted
 from loraloom.kinds import read_data
 from loraloom.train import machine, memory
 from loraloom.train.events import Planned, Warned
-from loraloom.train.memory import Estimate, Measure, Outline, advice, measures
+from loraloom.train.measures import Measure, advice, measures
+from loraloom.train.memory import Estimate, Outline
 from loraloom.train.precision import choose_device, choose_dtype
 from loraloom.train.setup import Setup, find_base
 
@@ -64,8 +65,9 @@ def announce(setup: Setup) -> Iterator[Planned | Warned]:
     """What the run will take on this machine; a warning with what to do where it will not fit."""
     device, config = setup.device, as_used(setup)
     outline = Outline(
-        config, setup.base, setup.family, setup.profile, device=device, dtype=setup.dtype
-    )
+        config, setup.base, setup.family, setup.profile, device=device, dtype=setup.dtype,
+        shares=setup.processes.count if config.shard_base else 1,
+    )  # fmt: skip
     found = outline.estimate(config)
     total = machine.total_mib(device)
     seconds = found.seconds_a_step(machine.flops_per_s(device, setup.dtype))

@@ -18,6 +18,7 @@ from loraloom.config import TrainConfig
 from loraloom.dataset.buckets import Bucket, plan_crop
 from loraloom.families.base import Drawing, Family
 from loraloom.files import write_png
+from loraloom.train import quantised
 from loraloom.train.batches import Example
 from loraloom.train.events import Stage
 from loraloom.train.precision import autocast
@@ -53,7 +54,9 @@ def generate(
     missing = [batch for batch in _batches(orders) if not all(o.path.is_file() for o in batch)]
     if not missing:
         return
-    parts = family.load(base, dtype=dtype, device=device)
+    parts = quantised.load(
+        family, base, None, dtype=dtype, device=device, quantisation=config.quantisation
+    )
     pipe = family.pipeline(parts)
     done = len(orders) - sum(map(len, missing))
     for batch in missing:

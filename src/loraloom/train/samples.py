@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from loraloom.config import SamplesConfig
+from loraloom.config import Quantisation, SamplesConfig
 from loraloom.dataset.prepare import encode
 from loraloom.families.base import Drawing, Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.files import write_png
+from loraloom.train import quantised
 from loraloom.train.events import Sampled
 from loraloom.train.precision import autocast
 
@@ -29,19 +30,26 @@ def sample(
     clip_skip: int,
     text_dtype: torch.dtype | None,
     frames: int = 1,
+    quantisation: Quantisation = "none",
+    write: bool = True,
 ) -> Sampled:
     """Draw each prompt with its fixed seed into folder/step-000123-0.png; a clip as .mp4 too.
 
-    Parts that were freed after caching are loaded for the while.
+    Parts that were freed after caching are loaded for the while. Without `write` the pictures are
+    drawn only, along with another process that shares the base.
     """
     device, dtype = str(live.denoiser.device), live.denoiser.dtype
     parts = Parts()
     parts.take(live)
     parts.take(family.load(base, only=("vae", "scheduler"), device=device))
     second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
-    parts.take(family.load(base, only=second, dtype=dtype, device=device))
     texts = [p for p in text_parts(family.info.parts) if not getattr(live, p)]
-    parts.take(family.load(base, only=texts, dtype=text_dtype, device=device))
+    for names, format_ in ((second, dtype), (texts, text_dtype)):
+        parts.take(
+            quantised.load(
+                family, base, names, dtype=format_, device=device, quantisation=quantisation
+            )
+        )
     pipe = family.pipeline(parts)
     multiple = profile.size_multiple_px
     side_px = profile.native_px // multiple * multiple
@@ -55,7 +63,8 @@ def sample(
                 torch.Generator().manual_seed(config.seed + number),
             )[0]
         stem = folder / f"step-{step:06d}-{number}"
-        paths.append(_write(stem, drawn, profile.frames.fps if profile.frames else 0))
+        if write:
+            paths.append(_write(stem, drawn, profile.frames.fps if profile.frames else 0))
     return Sampled(step, tuple(paths))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from loraloom.dataset.folder import Dataset, with_trigger
 from loraloom.errors import ConfigInvalid, NothingToTrain
 from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
-from loraloom.families.parts import PartName, text_parts
+from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.settings import resolve_base
-from loraloom.train import batches, clips, fit, optimiser
+from loraloom.train import batches, clips, fit, optimiser, quantised, sharded
 from loraloom.train.batches import Example, caption_variants
 from loraloom.train.cache import latent_key, text_key
 from loraloom.train.events import Warned
@@ -69,6 +69,19 @@ class Setup:
         """What text encoders that are only asked are loaded in; None: float32, for exactness."""
         return self.dtype if self.family.info.large_texts else None
 
+    def load(
+        self,
+        only: Collection[PartName],
+        dtype: torch.dtype | None = None,
+        device: str | None = None,
+    ) -> Parts:
+        """Parts of the base, quantised as the settings want it; in another number format or on
+        another device than the run's own where one is given."""
+        return quantised.load(
+            self.family, self.base, only, dtype=dtype or self.dtype, device=device or self.device,
+            quantisation=self.config.quantisation,
+        )  # fmt: skip
+
     @property
     def text_encoder_steps(self) -> int:
         """How many steps, from the first, train the text encoder too."""
@@ -81,6 +94,8 @@ class Setup:
     def text_key(self, caption: str) -> str:
         """Where the cache keeps a caption's condition."""
         encoders = "".join(self.fingerprints[part] for part in text_parts(self.fingerprints))
+        if self.family.info.large_texts and self.config.quantisation != "none":
+            encoders += self.config.quantisation
         return text_key(encoders, self.config.clip_skip, caption)
 
     def wanted_latents(self, examples: tuple[Example, ...]) -> dict[str, tuple[Example, bool]]:
@@ -104,6 +119,10 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
     """Read the pictures and the base's files. Raises what is wrong with either."""
     base, family, profile = find_base(config)
     optimiser.check(config.optimiser)
+    device = choose_device()
+    quantised.check(config.quantisation, device)
+    processes = join(device)
+    sharded.check(config, processes)
     dataset, changed = _read_pictures(config, clips=profile.frames is not None)
     clips.refuse_prior(dataset.items, config.prior)
     everything = batches.examples_of(dataset.items, config.data, profile)
@@ -115,7 +134,6 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         )
     if config.objective.zero_terminal_snr:
         zero_terminal_snr(family.load(base, only=["scheduler"]).scheduler)
-    device = choose_device()
     return Setup(
         config=config,
         out=out,
@@ -135,7 +153,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
             *map(Warned, _other_expert(config, family)),
             *map(Warned, clips.warnings(dataset.items, config.data, profile)),
         ),
-        processes=join(device),
+        processes=processes,
     )
 
 
