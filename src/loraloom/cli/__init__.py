@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that `--help` and `bases` a
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 an error the user can fix, 2 wrong usage, 130 Ctrl-C."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells what a CPU lacks
     try:
         app(args=arguments, prog_name="loraloom")
     except LoraloomError as error:
