@@ -84,9 +84,9 @@ class Generator:
             inner = f"adapter_{len(self._loaded)}"
             # Scale folded in: diffusers mixes up alphas that differ between modules.
             tensors = to_diffusers(with_unit_scale(state))
-            self._pipeline.load_lora_weights(
-                tensors, adapter_name=inner, **self._family.loading(metadata)
-            )
+            host = self._loads_lora
+            load = getattr(host, "load_lora_weights", None) or host.load_lora_adapter
+            load(tensors, adapter_name=inner, **self._family.loading(metadata))
             self._loaded[name] = inner
         else:  # diffusers loads none of the other kinds rightly at each scale
             self._merged.add(name, state)
@@ -109,7 +109,7 @@ class Generator:
             inside = {name: inner for name, inner in self._loaded.items() if inner}
             if inside:
                 weights = [scales.get(name, 0.0) for name in inside]
-                self._pipeline.set_adapters(list(inside.values()), adapter_weights=weights)
+                self._loads_lora.set_adapters(list(inside.values()), weights)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], batch_size: int = 8) -> list[Image.Image]:
@@ -173,6 +173,12 @@ class Generator:
                     f"A side of {side_px} px is not possible with this base: use a positive "
                     f"multiple of {self._multiple_px}."
                 )
+
+    @property
+    def _loads_lora(self) -> Any:
+        """The pipeline, or its transformer where diffusers gave the pipeline no loader."""
+        pipe = self._pipeline
+        return pipe if hasattr(pipe, "load_lora_weights") else pipe.transformer
 
     @property
     def _multiple_px(self) -> int:
