@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from diffusers import DiffusionPipeline
 from peft import PeftModel
 from PIL import Image
 from tests import tiny, tiny_families
@@ -34,6 +32,7 @@ TYPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 ROWS = [(family, kind) for family in ("sd15", "flux") for kind in TYPES]
 MORE = [("sdxl", "dora"), ("qwen_image", "loha"), ("sd3", "lokr")]
+MORE += [(family, kind) for family in ("flux2", "hunyuan_video15") for kind in TYPES]
 
 
 @pytest.fixture(scope="module")
@@ -98,25 +97,17 @@ def test_a_kind_is_trained_resumed_saved_and_drawn_alike(
 
 def _elsewhere(base: Path, family: str, kind: str, out: Path, request: Request) -> Image.Image:
     """The picture that a fresh pipeline of diffusers draws."""
-    pipe: Any = DiffusionPipeline.from_pretrained(base)
+    pipe = tiny_families.pipeline(base)
     pipe.set_progress_bar_config(disable=True)
-    info = families.get(family).info
     if kind in ("lora", "dora"):
         named = out / "adapter-diffusers.safetensors"
-        pipe.load_lora_weights(named if named.exists() else out / "adapter.safetensors")
+        tiny_families.load_lora(pipe, named if named.exists() else out / "adapter.safetensors")
     else:
         for part in sorted((out / "adapter-peft").iterdir()):
             before = getattr(pipe, part.name)
             model = PeftModel.from_pretrained(before, str(part))
             setattr(pipe, part.name, model.base_model.model.eval())
-    negative = {"negative_prompt": ""} if info.guidance == "true_cfg_scale" else {}
-    picture: Image.Image = pipe(
-        request.prompt, **negative, num_inference_steps=request.steps,
-        **{info.guidance: request.guidance},
-        width=tiny_families.NATIVE_PX, height=tiny_families.NATIVE_PX,
-        generator=torch.Generator().manual_seed(request.seed),
-    ).images[0]  # fmt: skip
-    return picture
+    return tiny_families.drawn(pipe, families.get(family), request)[0]
 
 
 def _distance(a: Image.Image, b: Image.Image) -> float:

@@ -12,6 +12,7 @@ from tests import tiny_families
 
 from loraloom import families, settings
 from loraloom.errors import BaseUnknown, ConfigInvalid
+from loraloom.families import latents
 from loraloom.families.base import Condition
 from loraloom.train.recipe import fill
 
@@ -85,8 +86,100 @@ def test_bases_that_only_look_alike_are_refused(base: Path, tmp_path: Path) -> N
     shutil.copytree(base, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "unet/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"in_channels": 9}))
-    with pytest.raises(BaseUnknown, match=r"takes 9 channels, and its VAE gives 4.*inpainting"):
+    with pytest.raises(
+        BaseUnknown, match=r"takes 9 channels, and with its VAE it should take 4: .*inpainting"
+    ):
         families.detect(tmp_path)
+
+
+def _index(family: str, folder: Path, **facts: object) -> Path:
+    """A base of which nothing is known but its classes."""
+    info = families.get(family).info
+    index: dict[str, object] = {"_class_name": info.pipeline}
+    for part in info.parts.values():
+        if part.classes:
+            library, _, name = part.classes[0].rpartition(".")
+            index[part.folder] = [library, name]
+    (folder / "model_index.json").write_text(json.dumps(index | facts))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("family", "other"),
+    [("flux", "flux2"), ("flux2", "flux2_klein"), ("flux", "flux2_klein"),
+     ("hunyuan_video", "hunyuan_video15")],
+)  # fmt: skip
+def test_versions_are_not_taken_for_each_other(family: str, other: str, tmp_path: Path) -> None:
+    for own, foreign in ((family, other), (other, family)):
+        base = _index(own, tmp_path)
+        assert families.detect(base) is families.get(own)
+        index = json.loads((base / "model_index.json").read_text())
+        assert not families.get(foreign).matches(base, index)
+        if own != "flux2" and foreign != "flux2":  # klein has FLUX.2's denoiser
+            continue
+        theirs = families.get(foreign).info.parts["text_encoder"].classes[0].split(".")
+        with pytest.raises(BaseUnknown, match="no family covers"):
+            families.detect(_index(own, tmp_path, text_encoder=theirs))
+
+
+@pytest.mark.parametrize(
+    ("family", "pipeline", "work"),
+    [
+        ("flux", "FluxKontextPipeline", "edits a picture"),
+        ("qwen_image", "QwenImageEditPipeline", "edits a picture"),
+        ("qwen_image", "QwenImageEditPlusPipeline", "edits a picture"),
+        ("qwen_image", "QwenImageLayeredPipeline", "takes a picture apart"),
+        ("hunyuan_video15", "HunyuanVideo15ImageToVideoPipeline", "lets a picture move"),
+    ],
+)
+def test_models_of_the_same_classes_for_other_work_are_refused(
+    family: str, pipeline: str, work: str, tmp_path: Path
+) -> None:
+    base = _index(family, tmp_path, _class_name=pipeline)
+    with pytest.raises(BaseUnknown, match=rf"is a model for {pipeline}, which {work} that it is"):
+        families.detect(base)
+
+
+def test_kinds_of_klein_are_known_by_what_their_files_say(tmp_path: Path) -> None:
+    klein = families.get("flux2_klein")
+    (tmp_path / "transformer").mkdir()
+    found = []
+    for heads, distilled in ((24, False), (24, True), (32, False), (32, True)):
+        _index("flux2_klein", tmp_path, is_distilled=distilled)
+        config = tmp_path / "transformer/config.json"
+        config.write_text(json.dumps({"num_attention_heads": heads}))
+        profile = klein.profile(tmp_path)
+        plan = fill({"data": {"folder": "p"}}, klein.info, profile, 20)
+        found.append((profile.family, profile.licence, plan.samples.steps))
+    gated = "FLUX Non-Commercial License"
+    assert found == [
+        ("FLUX.2 klein 4B base", "Apache-2.0", 28), ("FLUX.2 klein 4B", "Apache-2.0", 4),
+        ("FLUX.2 klein 9B base", gated, 28), ("FLUX.2 klein 9B", gated, 4),
+    ]  # fmt: skip
+
+
+def test_sizes_of_hunyuan_video_15_are_known_by_what_their_files_say(tmp_path: Path) -> None:
+    hunyuan = families.get("hunyuan_video15")
+    for folder in ("transformer", "guider"):
+        (tmp_path / folder).mkdir()
+    _index("hunyuan_video15", tmp_path)
+    found = []
+    for side, guidance in ((640, 6.0), (960, 6.0), (640, 1.0)):
+        (tmp_path / "transformer/config.json").write_text(json.dumps({"target_size": side}))
+        guider = tmp_path / "guider/guider_config.json"
+        guider.write_text(json.dumps({"guidance_scale": guidance}))
+        profile = hunyuan.profile(tmp_path)
+        plan = fill({"data": {"folder": "p"}}, hunyuan.info, profile, 20)
+        found.append((profile.native_px, plan.samples.guidance, plan.samples.steps))
+    assert found == [(640, 6.0, 30), (960, 6.0, 30), (640, 1.0, 50)]
+
+
+@pytest.mark.parametrize("family", ["hunyuan_video", "hunyuan_video15"])
+def test_only_large_clips_go_through_in_tiles(family: str, tmp_path: Path) -> None:
+    vae = families.get(family).load(tiny_families.save(family, tmp_path), only=["vae"]).vae
+    for pixels, tiled in ((2**22, False), (2**22 + 1, True), (1, False)):
+        latents.spare_memory(vae, pixels)
+        assert (vae.use_tiling, vae.use_slicing) == (tiled, True)
 
 
 def test_a_class_that_the_family_does_not_name_is_never_loaded(base: Path, tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ TYPES: dict[AdapterType, dict[str, Any]] = {
 }
 LIKE_OTHERS = ("flux_schnell", "wan_5b", "wan22", "cogvideox_5b", "cogvideox_15")
 """Of the same text encoders as another."""
-VIDEO = ("wan", "wan_5b", "wan22", "hunyuan_video", "cogvideox", "cogvideox_5b",
-         "cogvideox_15")  # fmt: skip
+VIDEO = ("wan", "wan_5b", "wan22", "hunyuan_video", "hunyuan_video15", "cogvideox",
+         "cogvideox_5b", "cogvideox_15")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,10 @@ def _latent(name: str) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, "lora") for name in ("flux", "wan", "hunyuan_video", "cogvideox_5b")]
+    [
+        (name, "lora")
+        for name in ("flux", "flux2", "wan", "hunyuan_video", "hunyuan_video15", "cogvideox_5b")
+    ]
     + [("sd15", kind) for kind in TYPES],
 )
 def test_what_is_kept_is_what_a_real_step_keeps(

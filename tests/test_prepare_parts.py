@@ -73,7 +73,12 @@ class TestWishes:
 class TestTargets:
     @pytest.mark.parametrize(
         ("name", "least", "most", "step"),
-        [("wan", 16, 81, 4), ("hunyuan-video", 16, 49, 4), ("cogvideox", 16, 49, 8)],
+        [
+            ("wan", 16, 81, 4),
+            ("hunyuan-video", 16, 49, 4),
+            ("hunyuan-video-1.5", 16, 121, 4),
+            ("cogvideox", 16, 49, 8),
+        ],
     )
     def test_frame_rules(self, name: str, least: int, most: int, step: int) -> None:
         """The largest step × k + 1 in the range, found by trying all."""

@@ -200,6 +200,7 @@ def test_a_set_is_planned_with_the_frames_that_it_has(folder: Path, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "frames"), [("wan22", 5), ("hunyuan_video", 5),
+                                              ("hunyuan_video15", 5),
                                               ("cogvideox_15", 9)])  # fmt: skip
 def test_each_base_of_video_is_planned_and_trained(
     folder: Path, tmp_path: Path, name: str, frames: int

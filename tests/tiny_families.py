@@ -14,19 +14,28 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLCogVideoX,
+    AutoencoderKLFlux2,
     AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    ClassifierFreeGuidance,
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
     DDIMScheduler,
+    DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Pipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    HunyuanVideo15Pipeline,
+    HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
     KolorsPipeline,
@@ -46,8 +55,10 @@ from diffusers import (
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from diffusers.pipelines.kolors import ChatGLMModel, ChatGLMTokenizer
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
+from PIL import Image
 from tests import tiny
 from transformers import (
+    ByT5Tokenizer,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -55,10 +66,15 @@ from transformers import (
     LlamaConfig,
     LlamaModel,
     LlamaTokenizer,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLTextConfig,
+    Qwen2_5_VLTextModel,
     Qwen2Tokenizer,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
@@ -67,7 +83,15 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from loraloom.families.base import Family
+from loraloom.generate.session import Request
+
 NATIVE_PX = 32
+PROCESSOR = "PixtralProcessor"
+"""Stated for FLUX.2's tokenizer. The class needs torchvision, for pictures; see `pipeline`."""
+FLUX2_MEAN = torch.linspace(-0.5, 0.5, 16)
+FLUX2_VAR = torch.linspace(0.5, 2.0, 16)
+"""Of the four places in a square of each of four channels."""
 
 
 def save(family: str, folder: Path, seed: int = 0) -> Path:
@@ -79,10 +103,47 @@ def save(family: str, folder: Path, seed: int = 0) -> Path:
         if isinstance(module, torch.nn.Module):
             _shake(module)
     pipe.save_pretrained(folder)
+    if family == "flux2":
+        index = folder / "model_index.json"
+        index.write_text(index.read_text().replace("Qwen2Tokenizer", PROCESSOR))
     multiple_px = 32 if family == "wan_5b" else 16
     facts = f"native_px = {NATIVE_PX}\nsize_multiple_px = {multiple_px}\n"
     (folder / "loraloom.toml").write_text(f'title = "Tiny"\n{facts}')
     return folder
+
+
+def pipeline(folder: Path) -> Any:
+    """The users' pipeline of a saved base; a processor's tokenizer stands for the processor, which
+    has it turn a text alone into tokens."""
+    if PROCESSOR not in (folder / "model_index.json").read_text():
+        return DiffusionPipeline.from_pretrained(folder)
+    pipe = DiffusionPipeline.from_pretrained(folder, tokenizer=None)
+    pipe.register_modules(tokenizer=Qwen2Tokenizer.from_pretrained(folder / "tokenizer"))
+    return pipe
+
+
+def load_lora(pipe: Any, path: Path, name: str = "default", **more: Any) -> None:
+    """As users do: into the pipeline, or its transformer where the pipeline takes none."""
+    host = pipe if hasattr(pipe, "load_lora_weights") else pipe.transformer
+    load = getattr(host, "load_lora_weights", None) or host.load_lora_adapter
+    load(path, adapter_name=name, **more)
+    host.set_adapters(name)
+
+
+def drawn(pipe: Any, family: Family, request: Request) -> list[Image.Image]:
+    """The frames that the users' pipeline draws, one of a picture."""
+    negative = {"negative_prompt": ""} if family.info.guidance == "true_cfg_scale" else {}
+    moving = {"num_frames": request.frames, "output_type": "pil"} if family.info.frames else {}
+    guided = {family.info.guidance: request.guidance} if family.info.guidance else {}
+    if not guided:
+        pipe.guider = pipe.guider.new(guidance_scale=request.guidance)
+    output = pipe(
+        prompt=request.prompt, **negative, **moving, num_inference_steps=request.steps, **guided,
+        width=NATIVE_PX, height=NATIVE_PX,
+        generator=torch.Generator().manual_seed(request.seed),
+    )  # fmt: skip
+    frames: list[Image.Image] = output.frames[0] if moving else output.images
+    return frames
 
 
 def sd15() -> Any:
@@ -204,12 +265,76 @@ def chroma() -> Any:
     )
 
 
-def z_image() -> Any:
+def flux2() -> Any:
+    """Its text encoder has all of the thirty layers that are looked at, and few numbers in each."""
     tokenizer = _qwen_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[INST]", "[/INST]"]})
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
     tokenizer.chat_template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
-        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+        "{% for m in messages %}{% for part in m.content %}{% if m.role == 'user' %}[INST]"
+        "{{ part.text }}[/INST]{% else %}{{ part.text }}{% endif %}{% endfor %}{% endfor %}"
     )
+    text = {
+        "model_type": "mistral", "vocab_size": len(tokenizer), "hidden_size": 8,
+        "intermediate_size": 8, "num_hidden_layers": 30, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 4,
+    }  # fmt: skip
+    vision = {
+        "model_type": "pixtral", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 1, "head_dim": 8, "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    return Flux2Pipeline(
+        transformer=_flux2_transformer(3 * 8, guidance=True),
+        vae=_flux2_vae(),
+        text_encoder=Mistral3ForConditionalGeneration(
+            Mistral3Config(text_config=text, vision_config=vision)
+        ),
+        tokenizer=tokenizer,
+        scheduler=_dynamic(base_shift=0.5, max_shift=1.15),
+    )
+
+
+def flux2_klein() -> Any:
+    """The base one, with the layers of the published one."""
+    tokenizer = _chatting(_qwen_tokenizer())
+    return Flux2KleinPipeline(
+        transformer=_flux2_transformer(3 * 8, guidance=False),
+        vae=_flux2_vae(),
+        text_encoder=Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8,
+                num_hidden_layers=27, num_attention_heads=2, num_key_value_heads=1, head_dim=4,
+            )
+        ),
+        tokenizer=tokenizer,
+        scheduler=_dynamic(base_shift=0.5, max_shift=1.15),
+    )  # fmt: skip
+
+
+def _flux2_transformer(width: int, *, guidance: bool) -> Flux2Transformer2DModel:
+    return Flux2Transformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=width, timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4), guidance_embeds=guidance,
+    )  # fmt: skip
+
+
+def _flux2_vae() -> AutoencoderKLFlux2:
+    vae = AutoencoderKLFlux2(
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+    )
+    vae.bn.running_mean.copy_(FLUX2_MEAN)
+    vae.bn.running_var.copy_(FLUX2_VAR)
+    return vae
+
+
+def z_image() -> Any:
+    tokenizer = _chatting(_qwen_tokenizer())
     text_encoder = Qwen3Model(
         Qwen3Config(
             vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=3,
@@ -369,6 +494,33 @@ def hunyuan_video() -> Any:
     )  # fmt: skip
 
 
+def hunyuan_video15() -> Any:
+    tokenizer = _chatting(_qwen_tokenizer())
+    return HunyuanVideo15Pipeline(
+        transformer=HunyuanVideo15Transformer3DModel(
+            in_channels=9, out_channels=4, num_attention_heads=2, attention_head_dim=16,
+            num_layers=2, num_refiner_layers=1, text_embed_dim=16, text_embed_2_dim=24,
+            image_embed_dim=8, rope_axes_dim=(4, 6, 6), task_type="t2v",
+        ),
+        vae=AutoencoderKLHunyuanVideo15(
+            latent_channels=4, block_out_channels=(8, 8, 8, 8, 8), layers_per_block=1
+        ),
+        text_encoder=Qwen2_5_VLTextModel(
+            Qwen2_5_VLTextConfig(
+                vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16,
+                num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1,
+                rope_scaling={"type": "mrope", "mrope_section": [1, 1, 2]},
+                bos_token_id=0, eos_token_id=0, pad_token_id=0,
+            )
+        ),
+        tokenizer=tokenizer,
+        text_encoder_2=_t5(24),
+        tokenizer_2=ByT5Tokenizer(),
+        guider=ClassifierFreeGuidance(guidance_scale=6.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+    )  # fmt: skip
+
+
 def _llama_tokenizer() -> LlamaTokenizer:
     """Of letters and pieces of the template's words: that has little more than 95 tokens, as with
     the published one."""
@@ -516,6 +668,16 @@ def _qwen_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
+def _chatting(tokenizer: Qwen2Tokenizer) -> Qwen2Tokenizer:
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+        "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+        "{% endif %}"
+    )
+    return tokenizer
+
+
 def _qwen(width: int, vocabulary: int) -> Qwen2_5_VLForConditionalGeneration:
     text = {
         "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 16,
@@ -547,6 +709,8 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "flux": flux,
     "flux_schnell": partial(flux, guidance=False),
+    "flux2": flux2,
+    "flux2_klein": flux2_klein,
     "chroma": chroma,
     "z_image": z_image,
     "kolors": kolors,
@@ -555,6 +719,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "wan_5b": wan_5b,
     "wan22": wan22,
     "hunyuan_video": hunyuan_video,
+    "hunyuan_video15": hunyuan_video15,
     "cogvideox": cogvideox,
     "cogvideox_5b": partial(cogvideox, 0.7, use_rotary_positional_embeddings=True),
     "cogvideox_15": partial(

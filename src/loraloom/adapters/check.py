@@ -10,6 +10,7 @@ from loraloom.adapters.file import read, tensor_names
 from loraloom.adapters.keys import ModuleNames, place
 from loraloom.adapters.state import canonical, each
 from loraloom.errors import AdapterKeysUnknown
+from loraloom.families.info import Joined
 
 ModuleShapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 """Component ("unet", "text_encoder") -> module path -> shape of its weight."""
@@ -49,8 +50,9 @@ def _fits(name: str, known: ModuleNames) -> bool:
     where = place(name, known)
     if where is None:
         return False
-    modules = [part.path for part in joined.parts_of(where.module)] or [where.module]
-    return all(path in known.get(where.component, ()) for path in modules)
+    modules = known.get(where.component, ())
+    choices = joined.choices(where.module) or [(Joined(where.module),)]
+    return any(all(part.path in modules for part in own) for own in choices)
 
 
 def _misfits(path: Path, known: ModuleShapes) -> list[str]:

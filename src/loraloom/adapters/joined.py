@@ -35,7 +35,8 @@ def joined(modules: Mapping[str, Weights], table: Table) -> dict[str, Weights]:
     for name, own in _instances(modules, table):
         parts = [theirs.pop(part.path, None) for part in own]
         present = [part for part in parts if part is not None]
-        theirs[name] = present[0] if len(own) == 1 else _join(name, parts, own)
+        if present:  # and not taken under another of the authors' names
+            theirs[name] = present[0] if len(own) == 1 else _join(name, parts, own)
     return theirs
 
 
@@ -49,19 +50,19 @@ def original(path: str) -> str | None:
     return None
 
 
-def parts_of(name: str) -> tuple[Joined, ...]:
-    """What diffusers has in the place of the authors' module; () for the same."""
-    for known, own in _known():
-        found = re.fullmatch(_pattern(known), name)
-        if found:
-            return _at(own, found.groups())
-    return ()
+def choices(name: str) -> list[tuple[Joined, ...]]:
+    """What diffusers has in the place of the authors' module: one choice for each of the families
+    that mean different modules by the name, none where it is diffusers' own."""
+    found = ((own, re.fullmatch(_pattern(known), name)) for known, own in _known())
+    return list(dict.fromkeys(_at(own, match.groups()) for own, match in found if match))
 
 
 def split(path: str, weights: Weights) -> dict[str, Weights]:
     """The weights of each of diffusers' modules in the module at `path`, without what does not
     reach them. Raises AdapterUnreadable on widths that do not fit, and kinds other than LoRA."""
-    own = parts_of(path)
+    possible = choices(path)
+    fitting = [own for own in possible if _fits(weights, own)] if len(possible) > 1 else []
+    own = next(iter([*fitting, *possible]), ())
     if len(own) < 2:
         return {own[0].path if own else path: weights}
     if not isinstance(weights, LoraWeights) or weights.kind != "lora":
@@ -106,8 +107,13 @@ def _join(name: str, parts: Sequence[Weights | None], own: Sequence[Joined]) -> 
     return LoraWeights(down, torch.block_diag(*ups), float(len(down)))
 
 
+def _fits(weights: Weights, own: Sequence[Joined]) -> bool:
+    high, wide = weights.size[:2]
+    return high == sum(round(part.ratio * wide) for part in own)
+
+
 def _sizes(lora: LoraWeights, own: Sequence[Joined]) -> list[int]:
-    return [part.ratio * lora.down.shape[1] for part in own]
+    return [round(part.ratio * lora.down.shape[1]) for part in own]
 
 
 def _instances(

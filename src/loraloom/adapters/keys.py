@@ -51,7 +51,8 @@ _UNET_MODULES = ("down_blocks.", "mid_block.", "up_blocks.", "conv_", "time_emb"
 _OLD_ATTENTION = re.compile(r"\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
 _NAMES_WITH_UNDERSCORE = (
     "down_blocks|up_blocks|mid_block|single_transformer_blocks|transformer_blocks|add_q_proj|"
-    "add_k_proj|add_v_proj|to_add_out|ff_context|proj_mlp|norm1_context|img_mlp|txt_mlp|to_q|to_k|to_v|to_out|proj_in|proj_out|"
+    "add_k_proj|add_v_proj|to_add_out|ff_context|proj_mlp|norm1_context|img_mlp|txt_mlp|"
+    "to_qkv_mlp_proj|linear_in|linear_out|to_q|to_k|to_v|to_out|proj_in|proj_out|"
     "conv_in|conv_out|conv_norm_out|conv_shortcut|time_emb_proj|time_embedding|add_embedding|linear_1|linear_2|"
     "text_model|self_attn|q_proj|k_proj|v_proj|out_proj|text_projection"
 )
@@ -150,7 +151,7 @@ def layout_of(names: Collection[str]) -> FoundLayout:
         return "lycoris"
     if any(name.startswith(_COMFYUI) for name in lora):
         return "comfyui"
-    if any((where := place(name)) and joined.parts_of(where.module) for name in lora):
+    if any((where := place(name)) and joined.choices(where.module) for name in lora):
         return "original"
     return "diffusers" if any(name.startswith(_COMPONENTS) for name in lora) else "peft"
 

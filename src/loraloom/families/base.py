@@ -23,6 +23,7 @@ from loraloom.families.parts import (
     load_parts,
     part_folder,
     read_config,
+    read_model_index,
 )
 from loraloom.families.profile import read_profile, variant_by_name
 from loraloom.families.shapes import text_shapes
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
     from torch import Tensor
+
+_OTHER_WORK = {
+    "Kontext": "edits a picture",
+    "Edit": "edits a picture",
+    "Layered": "takes a picture apart",
+    "ImageToVideo": "lets a picture move",
+}
+"""Word in a pipeline's name -> what its models do, whose parts can be of a family's classes."""
 
 Embeds = dict[str, "Tensor | list[Tensor]"]
 """A pipeline's arguments: one row, or one item of a list, for each prompt."""
@@ -140,16 +149,23 @@ class Family(ABC):
 
         Reads JSON only; what is missing or broken is told by `load`.
         """
+        name = str(read_model_index(base).get("_class_name", ""))
+        for word, work in _OTHER_WORK.items():
+            if word in name:
+                return (
+                    f"{base} is a model for {name}, which {work} that it is given: such models "
+                    "cannot be trained here. Use the model that draws from text alone."
+                )
         folders = self.info.folders
         denoiser = read_config(base, folders["denoiser"])
         vae = read_config(base, folders["vae"])
         takes, gives = denoiser.get("in_channels"), vae.get("latent_channels", vae.get("z_dim"))
-        packing = self.info.patch**2 if self.info.packed else 1
-        if takes is None or gives is None or takes == gives * packing:
+        if takes is None or gives is None or takes == self.channels_taken(gives):
             return None
         return (
-            f"The denoiser of {base} takes {takes} channels, and its VAE gives {gives * packing}: "
-            "it is made for inpainting or the like. Use the model that draws from text alone."
+            f"The denoiser of {base} takes {takes} channels, and with its VAE it should take "
+            f"{self.channels_taken(gives)}: it is made for inpainting or the like. Use the model "
+            "that draws from text alone."
         )
 
     def experts_of(self, metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -158,6 +174,10 @@ class Family(ABC):
         facts = self.info.variants
         own = [name for name in self.info.experts if facts[name].get("architecture") == named]
         return tuple(own) or self.info.experts
+
+    def channels_taken(self, channels: int) -> int:
+        """How many channels the denoiser takes of latents that have so many."""
+        return channels * (self.info.patch**2 if self.info.packed else 1)
 
     def load(
         self,
@@ -177,6 +197,8 @@ class Family(ABC):
     def encode_image(self, vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, h, w); of a
         base of video (B, 3, F, H, W) -> (B, C, f, h, w)."""
+        if self.info.tiled:
+            latents.spare_memory(vae, pixels[0, 0].numel())
         return latents.encode(vae, pixels)
 
     def decode(self, vae: Any, scaled: Tensor) -> Tensor:
@@ -262,11 +284,15 @@ class Family(ABC):
         import torch
 
         exact, moving = self.info.parts["vae"].always_float32, self.info.frames is not None
-        if moving:
+        if not self.info.guidance:
+            pipe.guider = pipe.guider.new(guidance_scale=how.guidance)
+        if self.info.tiled:
+            latents.spare_memory(pipe.vae, how.frames * how.height_px * how.width_px)
+        elif moving:
             latents.tile(pipe.vae, how.frames > 1)
         output = pipe(
             **embeds,
-            **{self.info.guidance: how.guidance},
+            **({self.info.guidance: how.guidance} if self.info.guidance else {}),
             **({"num_frames": how.frames} if moving else {}),
             num_inference_steps=how.steps,
             width=how.width_px,

@@ -53,7 +53,7 @@ _BLOCKS = (
 )  # fmt: skip
 
 _DOUBLE, _SINGLE = "transformer_blocks.*", "single_transformer_blocks.*"
-_OWN_NAMES = {
+DOUBLE_NAMES = {
     "double_blocks.*.img_attn_qkv": tuple(Joined(f"{_DOUBLE}.attn.to_{x}") for x in "qkv"),
     "double_blocks.*.txt_attn_qkv": tuple(Joined(f"{_DOUBLE}.attn.add_{x}_proj") for x in "qkv"),
     "double_blocks.*.img_attn_proj": (Joined(f"{_DOUBLE}.attn.to_out.0"),),
@@ -64,6 +64,9 @@ _OWN_NAMES = {
     "double_blocks.*.txt_mlp.fc2": (Joined(f"{_DOUBLE}.ff_context.net.2"),),
     "double_blocks.*.img_mod.linear": (Joined(f"{_DOUBLE}.norm1.linear"),),
     "double_blocks.*.txt_mod.linear": (Joined(f"{_DOUBLE}.norm1_context.linear"),),
+}
+_OWN_NAMES = {
+    **DOUBLE_NAMES,
     "single_blocks.*.linear1": (
         *(Joined(f"{_SINGLE}.attn.to_{x}") for x in "qkv"),
         Joined(f"{_SINGLE}.proj_mlp", ratio=4),
@@ -106,6 +109,7 @@ INFO = FamilyInfo(
     },
     large_texts=True,
     layouts=("diffusers", "comfyui"),
+    tiled=True,
     original=_OWN_NAMES,
     base_version="hunyuan_video",
     architecture="hunyuan-video/lora",

@@ -19,8 +19,9 @@ class Joined:
     """A module of diffusers that is all, or in this order a part, of one of the authors'."""
 
     path: str
-    ratio: int = 1
-    """How many times as many outputs as inputs it has; counts only where several are joined."""
+    ratio: float = 1
+    """How many times as many outputs as inputs it has; counts where several are joined, and where
+    the authors of two families have one name for different modules."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class FamilyInfo:
     large_texts: bool = False
     """Whether the text encoders are too large to be loaded in float32 without being told to."""
     guidance: str = "guidance_scale"
-    """The pipeline's argument for the guidance scale."""
+    """The pipeline's argument for the guidance scale; "" where a guider beside it has it."""
     patch: int = 1
     """Latent pixels on the side of one token."""
     context_width: int | None = None
@@ -131,6 +132,8 @@ class FamilyInfo:
     of one width the one that most files are of has it."""
     packed: bool = False
     """Whether the tokens are made outside of the denoiser, which then takes patch² x channels."""
+    tiled: bool = False
+    """Whether its VAE takes large clips in tiles: whole they need more memory than cards have."""
     named_apart: bool = False
     """Whether diffusers has those modules of the table in no other family's denoiser, so that their
     names tell the family of an adapter."""

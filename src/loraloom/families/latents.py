@@ -12,11 +12,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_WHOLE_PX = 2**22
+"""Of a clip, or of a picture of 2048 x 2048: at full size a VAE holds several times 128 numbers of
+each pixel at once, which are some 10 GiB."""
+
+
 @dataclass(frozen=True)
 class LatentFormat:
     """Latents are (B, channels, H / factor, W / factor), as (z - shift) x scale: about unit size.
 
-    `shift` and `scale` hold one number, or one a channel.
+    `shift` and `scale` hold one number, one a channel, or one for each place in a channel's squares
+    of 2 x 2.
     """
 
     channels: int
@@ -29,9 +35,15 @@ def format_of(vae: Any) -> LatentFormat:
     """Read from the loaded VAE's config.
 
     An AutoencoderKL has `scaling_factor` and perhaps `shift_factor`; those of the kind that takes
-    clips have a mean and a standard deviation a channel.
+    clips have a mean and a standard deviation a channel. One with a batch norm has a mean and a
+    variance for each place in the squares that are its denoiser's tokens.
     """
-    config = vae.config
+    config, norm = vae.config, getattr(vae, "bn", None)
+    if norm is not None:
+        scale = (norm.running_var + norm.eps).rsqrt()
+        sides = 2 ** (len(config.block_out_channels) - 1)
+        shift = tuple(norm.running_mean.tolist())
+        return LatentFormat(config.latent_channels, sides, shift, tuple(scale.tolist()))
     mean = getattr(config, "latents_mean", None)
     if mean is not None:
         scale = tuple(1 / std for std in config.latents_std)
@@ -73,6 +85,16 @@ def tile(vae: Any, wanted: bool) -> None:
         vae.enable_tiling() if wanted else vae.disable_tiling()
 
 
+def spare_memory(vae: Any, pixels: int) -> None:
+    """Let a VAE take clips one by one, and each, of so many pixels in all frames, whole or in
+    tiles."""
+    vae.enable_slicing()
+    if pixels > _WHOLE_PX:
+        vae.enable_tiling()
+    else:
+        vae.disable_tiling()
+
+
 def takes_clips(vae: Any) -> bool:
     """Whether the VAE takes (B, 3, frames, H, W); a picture is a clip of one frame."""
     return hasattr(vae.config, "temperal_downsample")
@@ -94,6 +116,12 @@ def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
 
 def _factors(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Shift and scale to broadcast over (B, C, …)."""
+    norm = getattr(vae, "bn", None)
+    if norm is not None:
+        squares = (like.shape[-2] // 2, like.shape[-1] // 2)
+        found = (norm.running_mean, (norm.running_var + norm.eps).rsqrt())
+        mean, over = (values.to(like).view(-1, 2, 2).repeat(1, *squares) for values in found)
+        return mean, over
     form, ones = format_of(vae), [1] * (like.ndim - 2)
     shift, scale = (like.new_tensor(values).view(-1, *ones) for values in (form.shift, form.scale))
     return shift, scale

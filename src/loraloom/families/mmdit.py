@@ -32,15 +32,21 @@ _SINGLE = {
     "linear2": ("proj_out",),
     "modulation.lin": ("norm.linear",),
 }
+_RATIOS = {
+    "ff.net.0.proj": 4, "ff_context.net.0.proj": 4, "proj_mlp": 4,
+    "ff.net.2": 1 / 4, "ff_context.net.2": 1 / 4, "proj_out": 1 / 5,
+    "norm1.linear": 6, "norm1_context.linear": 6, "norm.linear": 3,
+}  # fmt: skip
 ORIGINAL = {
     **{
-        f"double_blocks.*.{theirs}": tuple(Joined(f"transformer_blocks.*.{path}") for path in ours)
+        f"double_blocks.*.{theirs}": tuple(
+            Joined(f"transformer_blocks.*.{path}", _RATIOS.get(path, 1)) for path in ours
+        )
         for theirs, ours in _STREAMS.items()
     },
     **{
         f"single_blocks.*.{theirs}": tuple(
-            Joined(f"single_transformer_blocks.*.{path}", ratio=4 if path == "proj_mlp" else 1)
-            for path in ours
+            Joined(f"single_transformer_blocks.*.{path}", _RATIOS.get(path, 1)) for path in ours
         )
         for theirs, ours in _SINGLE.items()
     },
@@ -49,11 +55,15 @@ ORIGINAL = {
 
 
 def targets(
-    *, feed_forward: tuple[str, ...] = FEED_FORWARD, full: tuple[str, ...]
+    *,
+    attention: tuple[str, ...] = (),
+    feed_forward: tuple[str, ...] = FEED_FORWARD,
+    full: tuple[str, ...],
 ) -> dict[str, tuple[str, ...]]:
     """Attention with the added text stream; the feed-forward layers too; the modulation too."""
-    blocks = (*_ATTENTION, *feed_forward)
-    return {"attention": _ATTENTION, "blocks": blocks, "full": (*blocks, *full)}
+    first = (*_ATTENTION, *attention)
+    blocks = (*first, *feed_forward)
+    return {"attention": first, "blocks": blocks, "full": (*blocks, *full)}
 
 
 def positions(rows: int, columns: int) -> Tensor:

@@ -38,6 +38,8 @@ class Part:
     """Whether lower precision gives wrong results."""
     component: str = ""
     """Its name in adapter files, where that is not its folder's."""
+    loaded_as: str = ""
+    """Class that takes from the folder what the family needs of it, where that is not all."""
 
     def accepts(self, index: Mapping[str, object]) -> str | None:
         """The class that a model_index.json states for the part, if it may be of that class."""
@@ -159,9 +161,10 @@ def _load(part: Part, base: Path, index: Mapping[str, object], dtype: torch.dtyp
         raise BaseUnknown(
             f"The {part.folder} of {base} is {index.get(part.folder)!r}, and {allowed} is expected."
         )
-    cls, folder = import_class(name), base / part.folder
+    cls, folder = import_class(part.loaded_as or name), base / part.folder
     if not hasattr(cls, "forward"):  # a tokenizer
-        return cls.from_pretrained(folder, local_files_only=True)
+        careful = {"trust_remote_code": False} if part.loaded_as else {}
+        return cls.from_pretrained(folder, local_files_only=True, **careful)
     own = issubclass(cls, import_class("diffusers.ModelMixin"))
     given = {"torch_dtype" if own else "dtype": dtype, **_variant(folder)}
     return cls.from_pretrained(folder, local_files_only=True, **given)

@@ -25,7 +25,9 @@ class FittedAdapters:
     """The adapters of a pipeline over `parts`, by the caller's names."""
 
     def __init__(self, family: Family, parts: Parts, pipeline: Any) -> None:
-        self._family, self._pipeline = family, pipeline
+        self._family = family
+        # Diffusers gave some pipelines no loader; their transformer has one.
+        self._host = pipeline if hasattr(pipeline, "load_lora_weights") else pipeline.transformer
         info = family.info
         models: dict[str, nn.Module] = {
             info.components[part]: getattr(parts, part) for part in info.adapted
@@ -64,7 +66,10 @@ class FittedAdapters:
             tensors = to_diffusers(with_unit_scale(state))
             for one in experts or ("",):
                 options = self._family.loading(one)
-                self._pipeline.load_lora_weights(tensors, adapter_name=inner, **options)
+                load = (
+                    getattr(self._host, "load_lora_weights", None) or self._host.load_lora_adapter
+                )
+                load(tensors, adapter_name=inner, **options)
             self._loaded[name] = inner
         else:  # diffusers loads none of the other kinds rightly at each scale
             for one in experts or ("",):
@@ -89,7 +94,7 @@ class FittedAdapters:
         inside = {name: inner for name, inner in self._loaded.items() if inner}
         if inside:
             weights = [scales.get(name, 0.0) for name in inside]
-            self._pipeline.set_adapters(list(inside.values()), adapter_weights=weights)
+            self._host.set_adapters(list(inside.values()), weights)
 
     def _check_expert(self, path: Path, expert: str) -> None:
         info = self._family.info

@@ -24,6 +24,7 @@ from loraloom.families.base import Condition, Family, Geometry
 
 _IN_FLOAT32 = frozenset((F.layer_norm, F.group_norm, F.softmax, F.rms_norm))
 """What autocast computes in float32 on a GPU."""
+_ASKS_VALUES = frozenset((Tensor.__bool__, Tensor.__invert__, Tensor.__getitem__))
 _PRODUCTS = frozenset((F.linear, F.conv2d, F.conv3d))
 """What it computes in the base's format; with attention, nearly all that is computed."""
 
@@ -133,19 +134,21 @@ class Held(TorchDispatchMode):
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps what flash attention keeps: no matrix of all tokens by all tokens."""
+    """Keeps what flash attention keeps: no matrix of all tokens by all tokens but a mask's, which
+    it takes as numbers."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:
         # Laid out as the query is, as the fast kernels do: token by token where no norm or rotation
         # has brought it into another order, and then the heads are joined without a copy.
         output = torch.empty_like(query)
         sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
-        ctx.save_for_backward(query, key, value, output, sums)
+        mask = mask.to(query.dtype) if mask is not None else None
+        ctx.save_for_backward(query, key, value, output, sums, mask)
         return output
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None, None]:
         raise AssertionError("shapes have no gradients")
 
 
@@ -156,6 +159,8 @@ class AsTrained(TorchFunctionMode):
     def __init__(self, dtype: torch.dtype, autocast_on_gpu: bool) -> None:
         super().__init__()
         self.flops = 0
+        self._opposites: list[Tensor] = []
+        """Of masks, all of whose rows count: these pick none."""
         self._dtype = dtype
         self._float32 = autocast_on_gpu and dtype != torch.float32
 
@@ -163,13 +168,16 @@ class AsTrained(TorchFunctionMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if function in _ASKS_VALUES:
+            return self._asked(function, *args)
         if function is F.scaled_dot_product_attention:
             query, key, value = args[:3] if len(args) >= 3 else (
                 kwargs["query"], kwargs["key"], kwargs["value"],
             )  # fmt: skip
             pairs = query.shape[:-1].numel() * key.shape[-2]
             self.flops += 2 * pairs * (query.shape[-1] + value.shape[-1])
-            return _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
+            mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
+            return _Attention.apply(query, key, value, mask)  # type: ignore[no-untyped-call]
         if self._float32 and function in _IN_FLOAT32:
             return function(*map(_to(torch.float32), args), **_values(torch.float32, kwargs))
         if function in _PRODUCTS:
@@ -180,6 +188,17 @@ class AsTrained(TorchFunctionMode):
             self.flops += 2 * output.numel() * weight[0].numel()
             return output
         return function(*args, **kwargs)
+
+    def _asked(self, function: Any, tensor: Tensor, index: Any = None) -> Any:
+        """What depends on values, which there are none of: yes, and each row that a mask picks."""
+        if function is Tensor.__bool__:
+            return True
+        if function is Tensor.__invert__:
+            self._opposites.append(~tensor)
+            return self._opposites[-1]
+        if isinstance(index, Tensor) and index.dtype == torch.bool:
+            return tensor[:0] if any(index is known for known in self._opposites) else tensor
+        return tensor[index]
 
 
 def measure(

@@ -76,6 +76,7 @@ class Outline:
         """`shares`: among how many processes the base is shared out."""
         info = family.info
         self._family, self._profile, self._device, self._dtype = family, profile, device, dtype
+        self._encoded: dict[Bucket, tuple[tuple[int, ...], int]] = {}
         # PiSSA begins at the base's own weights: of shapes alone there are none to begin at.
         adapter = config.adapter.model_copy(update={"init": "zero"})
         self._denoiser = weights.empty(info.parts["denoiser"], base, dtype)
@@ -181,7 +182,12 @@ class Outline:
 
     def encoded(self, bucket: Bucket) -> tuple[tuple[int, ...], int]:
         """The shape of a picture's latents (C, h, w), of a clip's (C, f, h, w), and how many bytes
-        it takes to encode one."""
+        it takes to encode one; measured once a size."""
+        if bucket not in self._encoded:
+            self._encoded[bucket] = self._encode(bucket)
+        return self._encoded[bucket]
+
+    def _encode(self, bucket: Bucket) -> tuple[tuple[int, ...], int]:
         rule = self._profile.frames
         frames = [bucket.frames] if rule else []
         with torch.no_grad(), torch.device("meta"), footprint.Held() as held:
