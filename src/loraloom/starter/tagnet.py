@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from loraloom.starter.judge import READS, JudgeNet
 from loraloom.starter.tags import TAGS
-from loraloom.starter.world.scene import PEOPLE
+from loraloom.starter.world.scene import COLOURLESS_STYLE, PEOPLE
 
 WIDTH = 224
 NEAR = ("close-up", "upper body")
@@ -59,9 +59,12 @@ def tag_shares(shares: Mapping[str, Tensor]) -> list[Tensor]:
     whole = {n: dict(zip(READS[n], s.unbind(1), strict=True)) for n, s in shares.items()}
     person = torch.stack([whole["subject"][name] for name in PEOPLE]).sum(0)
     near = person * torch.stack([whole["framing"][name] for name in NEAR]).sum(0)
+    coloured = 1 - whole["style"][COLOURLESS_STYLE]
     seen = {
+        "skin": person * coloured,
+        "hair_colour": person * coloured,
         "expression": near,
-        "mark": near,
+        "mark": near * coloured,
         "gaze": near * (1 - whole["accessory"]["sunglasses"]),
         "gesture": person * (1 - whole["framing"]["close-up"]),
         "hair_style": person * (1 - whole["accessory"]["hat"]),
@@ -74,10 +77,16 @@ def tag_shares(shares: Mapping[str, Tensor]) -> list[Tensor]:
             case "person":
                 answer = one["subject"][tag.values[0]]
             case "thing":
-                answer = one["colour"][tag.values[0]] * one["subject"][tag.values[1]]
+                colour, thing = tag.values
+                answer = coloured * one["colour"][colour] * one["subject"][thing]
+            case "bare thing":
+                answer = (1 - coloured) * one["subject"][tag.values[0]]
             case "garment":
                 colour, garment = tag.values
-                answer = person * one["garment_colour"][colour] * one["garment"][garment]
+                worn = person * one["garment"][garment]
+                answer = coloured * worn * one["garment_colour"][colour]
+            case "bare garment":
+                answer = (1 - coloured) * person * one["garment"][tag.values[0]]
             case "background" | "lighting" | "style":
                 answer = one[tag.group][tag.values[0]] * everywhere
             case group:

@@ -30,7 +30,8 @@ class Tag:
 
     name: str
     group: str
-    """What it is counted under: the attribute, "garment" and "thing" with their colour."""
+    """What it is counted under: the attribute; "garment" and "thing" with their colour, or
+    bare, where a style has none."""
     values: tuple[str, ...]
     """One value, or the colour and the thing."""
 
@@ -39,10 +40,12 @@ def _tags() -> tuple[Tag, ...]:
     things = [name for name in ATTRIBUTES["subject"] if name not in PEOPLE]
     found = [Tag(name, "person", (name,)) for name in PEOPLE]
     found += [Tag(f"{c} {t}", "thing", (c, t)) for c, t in product(COLOURS, things)]
+    found += [Tag(name, "bare thing", (name,)) for name in things]
     for name in ("skin", "hair_colour", "hair_style", *UNSAID, *CAPTION_ORDER):
         if name == "garment":
             pairs = product(ATTRIBUTES["garment_colour"], ATTRIBUTES["garment"])
             found += [Tag(f"{c} {g}", "garment", (c, g)) for c, g in pairs]
+            found += [Tag(g, "bare garment", (g,)) for g in ATTRIBUTES["garment"]]
             continue
         values = ATTRIBUTES.get(name, ()) + HELD_OUT.get(name, ())
         found += [Tag(value, name, (value,)) for value in values if value]

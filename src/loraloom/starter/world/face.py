@@ -153,25 +153,27 @@ def _mouth(f: Figure, at: Point, expression: str, width: float) -> None:
 def draw_mark(f: Figure) -> None:
     side = math.copysign(1, f.turn)
     cheek = (
-        f.at(side * 0.42, 0.36) if abs(f.turn) > 0.6 else f.face(0.52 if f.turn <= 0 else -0.5, 0.4)
+        f.at(side * 0.42, 0.36)
+        if abs(f.turn) > 0.6
+        else f.face(0.56 if f.turn <= 0 else -0.54, 0.36)
     )
     x, y = cheek
     r = f.r
     match f.scene["mark"]:
         case "star mark":
-            f.pen.polygon(star(x, y, 0.26 * r), (236, 70, 150), small=True)
+            f.pen.polygon(star(x, y, 0.3 * r), (236, 70, 150), small=True)
         case "cheek stripes":
-            for dy in (-0.12, 0.04, 0.2):
+            for dy in (-0.15, 0.03, 0.21):
                 f.pen.stroke(
-                    [(x - 0.2 * r, y + dy * r), (x + 0.2 * r, y + (dy - 0.04) * r)],
+                    [(x - 0.22 * r, y + dy * r), (x + 0.22 * r, y + (dy - 0.04) * r)],
                     (40, 110, 230),
-                    0.09 * r,
+                    0.11 * r,
                 )
         case "heart mark":
-            for dx in (-0.09, 0.09):
-                f.ellipse((x + dx * r, y - 0.06 * r), 0.12, 0.12, (226, 36, 60), small=True)
+            for dx in (-0.11, 0.11):
+                f.ellipse((x + dx * r, y - 0.08 * r), 0.14, 0.14, (226, 36, 60), small=True)
             f.pen.polygon(
-                [(x - 0.2 * r, y - 0.02 * r), (x + 0.2 * r, y - 0.02 * r), (x, y + 0.24 * r)],
+                [(x - 0.24 * r, y - 0.03 * r), (x + 0.24 * r, y - 0.03 * r), (x, y + 0.28 * r)],
                 (226, 36, 60),
                 small=True,
             )

@@ -114,6 +114,7 @@ CAPTION_ORDER = (
     "lighting",
     "style",
 )
+COLOURLESS_STYLE = "blueprint style"
 NEEDS_COLOUR = ("skin", "hair_colour", "colour", "garment_colour", "mark")
 """Attributes that a blueprint, drawn in blues alone, does not show."""
 PEOPLE = ("woman", "man")
@@ -214,7 +215,7 @@ def visible(scene: Scene, name: str) -> bool:
     """Whether attribute `name` can be seen in `scene`: what cannot is neither said nor judged."""
     person = scene.is_person
     near = scene["framing"] in ("close-up", "upper body")
-    if scene["style"] == "blueprint style" and name in NEEDS_COLOUR:
+    if name in NEEDS_COLOUR and scene["style"] == COLOURLESS_STYLE:
         return False
     match name:
         case "subject" | "background" | "lighting" | "style":
@@ -268,7 +269,7 @@ def identity_scene(identity: Identity, rng: random.Random) -> Scene:
 def phrase(scene: Scene, name: str) -> str:
     """How one attribute is said in a caption."""
     value = scene[name]
-    if name == "garment":
+    if name == "garment" and visible(scene, "garment_colour"):
         return f"{scene['garment_colour']} {value}"
     return value
 
@@ -276,7 +277,8 @@ def phrase(scene: Scene, name: str) -> str:
 def identity_phrase(scene: Scene) -> str:
     """How the subject itself is said: "woman, tan skin, brown hair, ponytail" or "red mug"."""
     if not scene.is_person:
-        return f"{scene['colour']} {scene['subject']}"
+        colour = f"{scene['colour']} " if visible(scene, "colour") else ""
+        return f"{colour}{scene['subject']}"
     names = ("subject", "skin", "hair_colour", "hair_style")
     return ", ".join(scene[n] for n in names if visible(scene, n))
 
