@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 from loraloom import cli, families
 from loraloom.dataset.prepare import encode
 from loraloom.errors import ConfigInvalid, OutputUnwritable
+from loraloom.families import latents
 from loraloom.generate.output import moments
 from loraloom.generate.session import Generator, Request, check_frames
 
@@ -131,8 +132,9 @@ def test_a_seed_gives_the_same_frames_in_any_batch(base: Base) -> None:
 
 @pytest.mark.parametrize(("name", "frames"), [("wan", 5), ("hunyuan_video", 5), ("cogvideox", 9)])
 def test_clips_are_decoded_in_tiles_and_pictures_are_not(
-    base: Base, name: str, frames: int
+    base: Base, name: str, frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(latents, "_WHOLE_PX", 32 * WIDE_PX)
     generator, pipe = Generator(base(name)), DiffusionPipeline.from_pretrained(base(name))
     plain = piped(pipe, WIDE_PX, frames)
     pipe.vae.enable_tiling()

@@ -6,6 +6,7 @@ Importing this module or a family does not import torch; the methods that need i
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -286,10 +287,10 @@ class Family(ABC):
         exact, moving = self.info.parts["vae"].always_float32, self.info.frames is not None
         if not self.info.guidance:
             pipe.guider = pipe.guider.new(guidance_scale=how.guidance)
-        if self.info.tiled:
+        if moving:
             latents.spare_memory(pipe.vae, how.frames * how.height_px * how.width_px)
-        elif moving:
-            latents.tile(pipe.vae, how.frames > 1)
+        # One pipeline of diffusers' tells of no steps.
+        telling = on_step and "callback_on_step_end" in inspect.signature(pipe.__call__).parameters
         output = pipe(
             **embeds,
             **({self.info.guidance: how.guidance} if self.info.guidance else {}),
@@ -299,7 +300,7 @@ class Family(ABC):
             height=how.height_px,
             generator=generator,
             output_type="latent" if exact else "pil",
-            callback_on_step_end=_telling(on_step) if on_step else None,
+            **({"callback_on_step_end": _telling(on_step)} if on_step and telling else {}),
         )
         drawn: Any = output.frames if moving else output.images
         if exact:

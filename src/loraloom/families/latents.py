@@ -79,15 +79,11 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     return pixels.clamp(-1, 1)
 
 
-def tile(vae: Any, wanted: bool) -> None:
-    """Let a VAE that can decode in overlapping tiles, which takes less memory, or in one piece."""
-    if hasattr(vae, "enable_tiling"):
-        vae.enable_tiling() if wanted else vae.disable_tiling()
-
-
 def spare_memory(vae: Any, pixels: int) -> None:
     """Let a VAE take clips one by one, and each, of so many pixels in all frames, whole or in
-    tiles."""
+    overlapping tiles, where it can."""
+    if not hasattr(vae, "enable_tiling"):
+        return
     vae.enable_slicing()
     if pixels > _WHOLE_PX:
         vae.enable_tiling()
