@@ -138,6 +138,10 @@ def test_missing_alpha_means_scale_one() -> None:
             {"unet.a.lora_A.weight": torch.ones(4, 2), "unet.a.lora_B.weight": torch.ones(3, 5)},
             r"\(3, 5\)",
         ),
+        (
+            {"unet.a.lora_A.weight": torch.ones(0, 2), "unet.a.lora_B.weight": torch.ones(3, 0)},
+            "rank 0: there is nothing in it",
+        ),
         ({"lora_unet_a.hada_w1_a": torch.ones(2)}, "lacks its tensor hada_w1_b"),
         ({"lora_unet_a.alpha": torch.ones(2)}, "one half"),
     ],

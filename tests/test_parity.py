@@ -21,6 +21,7 @@ import torch
 from diffusers import CogVideoXPipeline, DiffusionPipeline, FluxPipeline, QwenImagePipeline
 from PIL import Image
 from tests import tiny, tiny_families
+from tests.drawing import distance, drawn
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -478,7 +479,7 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
     plain = ours.generate([request])[0]
     pipe = DiffusionPipeline.from_pretrained(base)
     pipe.set_progress_bar_config(disable=True)
-    assert _distance(plain, _drawn(pipe, family, request)) <= 1
+    assert distance(plain, drawn(pipe, family, request)) <= 1
     for number, path in enumerate(files):
         ours.load_adapter(path, path.stem)
         ours.set_scales({path.stem: 1.0})
@@ -488,8 +489,8 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
         second = {"load_into_transformer_2": True} if row.expert == "low_noise" else {}
         pipe.load_lora_weights(path, adapter_name=f"a{number}", **second)
         pipe.set_adapters(f"a{number}")
-        assert _distance(own, _drawn(pipe, family, request)) <= 1
-        assert _distance(own, plain) > 3
+        assert distance(own, drawn(pipe, family, request)) <= 1
+        assert distance(own, plain) > 3
 
 
 def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path: Path) -> None:
@@ -518,21 +519,3 @@ def _train_beside_a_kill(config: TrainConfig, whole: Path, killed: Path) -> None
             shutil.copytree(whole, killed)
     assert isinstance(event, Finished)
     list(train.run(config, killed, resume=True))
-
-
-def _drawn(pipe: Any, family: Family, request: Request) -> Image.Image:
-    negative = {"negative_prompt": ""} if family.info.guidance == "true_cfg_scale" else {}
-    moving = {"num_frames": 1, "output_type": "pil"} if family.info.frames else {}
-    output = pipe(
-        request.prompt, **negative, **moving, num_inference_steps=request.steps,
-        **{family.info.guidance: request.guidance},
-        width=tiny_families.NATIVE_PX, height=tiny_families.NATIVE_PX,
-        generator=torch.Generator().manual_seed(request.seed),
-    )  # fmt: skip
-    picture: Image.Image = output.frames[0][0] if moving else output.images[0]
-    return picture
-
-
-def _distance(a: Image.Image, b: Image.Image) -> float:
-    left, right = (np.asarray(picture, dtype=np.int16) for picture in (a, b))
-    return float(np.abs(left - right).max())

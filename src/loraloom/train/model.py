@@ -85,7 +85,8 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     parts = setup.family.load(
         setup.base, only=("denoiser", "scheduler"), dtype=setup.dtype, device=setup.device
     )
-    if not info.frames:  # the layout is for pictures only
+    # The layout is for pictures only, and peft's BOFT cannot cut such a convolution into blocks.
+    if not info.frames and config.adapter.type != "boft":
         parts.denoiser.to(memory_format=torch.channels_last)
     if config.objective.zero_terminal_snr:
         parts.scheduler = zero_terminal_snr(parts.scheduler)
