@@ -75,8 +75,8 @@ def weighted_sum(
                     f"To make a LoRA of an adapter of type {kind} the weights that it changes are "
                     "needed: name the base with --base."
                 )
-            weight = base(component, path)
-            changes = [f * w.change(weight).reshape(weight.shape) for w, f in terms]
+            own = base(component, path)
+            changes = [factor * w.change(own).reshape(own.shape) for w, factor in terms]
             change = torch.stack(changes).sum(0)
             lora, kept[name] = low_rank.nearest(change, rank)
         state.setdefault(component, {})[path] = lora
