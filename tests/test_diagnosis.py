@@ -66,6 +66,30 @@ def test_a_rate_too_high(base: Path, pictures: Path, tmp_path: Path) -> None:
     assert "a third of optimiser.learning_rate" in found["loss_rising"].message
 
 
+def test_a_rate_too_high_by_turns(base: Path, pictures: Path, tmp_path: Path) -> None:
+    """It rises where the restarting schedule is high and falls where that is low, on all pictures;
+    nothing is learnt by heart, and more steps would not help."""
+    schedule = {"steps": 16, "warmup_steps": 0, "name": "cosine_restarts", "cycles": 4}
+    events = _run(
+        base, pictures, tmp_path, **{**STEPS, "schedule": schedule},
+        optimiser={"learning_rate": 0.06},
+    )  # fmt: skip
+    found = _faults(events)
+    assert "raise accumulation" in found["loss_unsteady"].message
+    assert found.keys() <= {"loss_unsteady", "loss_rising"}
+
+
+def test_what_is_lost_on_all_pictures_is_not_learnt_by_heart(base: Path, pictures: Path) -> None:
+    watch = diagnosis.Watch(tiny.config(base, pictures, schedule={"steps": 100}))
+    course = [(10, 0.5, 0.5), (20, 0.4, 0.4), (30, 0.5, 0.5), (40, 0.4, 0.45)]
+    told = [
+        found.fault
+        for step, train_loss, held_out in course
+        for found in watch.see(Validated(step, train_loss, held_out, held_out - train_loss))
+    ]
+    assert told == ["overfitting"]
+
+
 def test_a_run_cut_short(base: Path, pictures: Path, tmp_path: Path) -> None:
     events = _run(base, pictures, tmp_path, **STEPS, optimiser={"learning_rate": 1e-3})
     found = _faults(events)
