@@ -56,8 +56,10 @@ def _config(folder: Path, base: str, kind: str, **overrides: Any) -> TrainConfig
     if not pictures.exists():
         tiny.save_pictures(pictures, 4)
     rate = 0.03 if kind in ("lora", "dora") else 0.3
+    # Convolutions too, of all but OFT, which has none.
+    targets = "full" if base == "sd15" and kind != "oft" else "blocks"
     tree = {
-        "adapter": {"type": kind, "targets": "blocks", "rank": None, "alpha": None, **TYPES[kind]},
+        "adapter": {"type": kind, "targets": targets, "rank": None, "alpha": None, **TYPES[kind]},
         "schedule": {"steps": 4, "warmup_steps": 0, "name": "constant"},
         "optimiser": {"learning_rate": rate},
         "checkpoint": {"every_steps": 3},
