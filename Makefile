@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT := apt-get -o DPkg::Lock::Timeout=300
 
-.PHONY: install demo test bench clean
+.PHONY: install demo test matrix bench clean
 
 install: $(VENV)/.installed
 
@@ -13,8 +13,11 @@ demo: install
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n logical --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not matrix" -n logical --dist loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='*/loraloom/train/*,*/loraloom/adapters/*' --fail-under=90
+
+matrix: install
+	$(BIN)/python -m pytest -m matrix -n logical
 
 bench: install
 	$(BIN)/python -m bench.steps --model starter --batch 1,4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from loraloom.adapters.naming import layouts_of
 from loraloom.adapters.state import AdapterState, from_peft
 from loraloom.adapters.weights import LohaWeights, LokrWeights, LoraWeights
 from loraloom.config import AdapterConfig
-from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable
+from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable, DiskFull
 from loraloom.families.info import Layout
 from loraloom.train import lora
 
@@ -245,6 +246,10 @@ def test_foreign_kinds_are_told_by_name(tmp_path: Path, end: str, called: str) -
         ({"oft_R.weight": torch.zeros(2, 6)}, "adapter_config.json is needed"),
         ({"boft_R": torch.zeros(2, 2, 4, 4), "boft_s": torch.ones(8, 1)}, "2 butterfly factors"),
         ({"boft_R": torch.zeros(1, 2, 4, 4)}, "lacks its tensor boft_s"),
+        ({"lokr_w1": torch.ones(2, 2), "lokr_w2_a": torch.ones(2, 0),
+          "lokr_w2_b": torch.ones(0, 2)}, "rank 0"),
+        ({"hada_w1_a": torch.ones(4, 0), "hada_w1_b": torch.ones(0, 4),
+          "hada_w2_a": torch.ones(4, 0), "hada_w2_b": torch.ones(0, 4)}, "rank 0"),
         ({"lokr_w1": torch.ones(2, 2), "lokr_w2_a": torch.ones(2, 1)}, "lacks its tensor lokr_w2"),
         ({"lokr_w1": torch.ones(2, 2), "lokr_w2_a": torch.ones(2, 3),
           "lokr_w2_b": torch.ones(2, 2)}, "LoKr do not fit"),
@@ -299,6 +304,27 @@ def test_folders_of_peft_come_back_whatever_the_widths(tmp_path: Path) -> None:
             torch.testing.assert_close(read[name].change(base), weights.change(base))
             theirs = merged.get_submodule(name).weight - base
             torch.testing.assert_close(theirs, weights.change(base), atol=1e-4, rtol=1e-4)
+
+
+def test_a_folder_of_peft_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora_ = LoraWeights(torch.ones(1, 2), torch.ones(2, 1), 1.0)
+    state: AdapterState = {"text_encoder": {"a": lora_}, "unet": {"a": lora_}}
+    plain, written = peft_folder.write_synced, list[Path]()
+
+    def full(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(path, content)
+
+    monkeypatch.setattr(peft_folder, "write_synced", full)
+    with pytest.raises(DiskFull, match="peft could not be written"):
+        peft_folder.write(tmp_path / "peft", state, {"text_encoder": ["a"], "unet": ["a"]})
+    assert not list(tmp_path.iterdir())
+    peft_folder.write(tmp_path / "peft", state, {"text_encoder": ["a"], "unet": ["a"]})
+    assert len(list(tmp_path.glob("**/*.*"))) == 4
 
 
 def test_rslora_of_peft_is_read_with_its_scale(tmp_path: Path) -> None:

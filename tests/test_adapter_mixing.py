@@ -105,6 +105,11 @@ def test_what_lacks_something_is_refused() -> None:
         mixing.weighted_sum([(oft, 1.0)])
     with pytest.raises(AdapterEditInvalid, match=r"type oft the weights .* --base"):
         mixing.resized(oft, 4)
+    both = [({"unet": {PATH: _lora(1, 1, 0)}}, 1.0), (oft, 1.0)]
+    with pytest.raises(AdapterEditInvalid, match=r"type oft cannot be joined exactly"):
+        mixing.weighted_sum(both)
+    with pytest.raises(AdapterEditInvalid, match=r"adapter of type oft the weights .* --base"):
+        mixing.weighted_sum(both, 4)
     wide = LoraWeights(torch.zeros(1, 5), torch.zeros(9, 1), 1.0)
     with pytest.raises(AdapterEditInvalid, match=r"different bases: unet.mid.* \(9, 5\) and \(9"):
         mixing.weighted_sum([({"unet": {PATH: wide}}, 1.0), ({"unet": {PATH: _lora(1, 1, 0)}}, 1)])

@@ -145,8 +145,9 @@ def test_lora_plus_gives_the_second_half_its_own_rate() -> None:
     ("kernel", "given", "message"),
     [
         ((3, 3), {"type": "oft", "block_size": 4}, "cannot turn the inputs of to_q, a convolution"),
-        ((), {"type": "oft", "block_size": 6}, r"block_size = 6 .* the 8 inputs .* such as 2"),
-        ((), {"type": "boft", "block_size": 3}, r"block_size = 3 does not divide"),
+        ((), {"type": "oft", "block_size": 6}, r"block_size = 6 .* the 8 inputs .* such as 4"),
+        ((), {"type": "boft", "block_size": 3}, r"block_size = 3 does not divide .* such as 2"),
+        ((), {"type": "boft", "block_size": 16}, r"block_size = 16 .* such as 8, or other"),
     ],
 )
 def test_what_cannot_be_turned_is_refused(

@@ -140,7 +140,12 @@ def test_peft_folder_takes_alpha_from_its_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(errno.ENOSPC, DiskFull), (errno.EROFS, OutputUnwritable)]
+    ("number", "error"),
+    [
+        (errno.ENOSPC, DiskFull),
+        (errno.EROFS, OutputUnwritable),
+        (errno.EFBIG, OutputUnwritable),
+    ],
 )
 def test_failed_write_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
@@ -193,7 +198,8 @@ class Bomb:
 
 
 HOSTILE = {
-    "empty": (b"", "not a safetensors file"),
+    "empty": (b"", "not a safetensors file.*it is empty.*copy it again"),
+    "text": (b"<!DOCTYPE html>", r"it has 15 bytes and begins with b'<!DOCTY'.*Give a .safeten"),
     "short": (b"\x10\x00\x00", "not a safetensors file"),
     "huge header": (struct.pack("<Q", 2**63) + b"{}", "not a safetensors file"),
     "claims 200 MB": (struct.pack("<Q", 200_000_000) + b"{}", "not a safetensors file"),
@@ -243,5 +249,9 @@ def test_torch_pickle_nan_and_missing(tmp_path: Path) -> None:
     file.write(tmp_path / "nan", broken, "kohya", {})
     with pytest.raises(AdapterUnreadable, match="NaN"):
         file.read(tmp_path / "nan")
+    tensors = {name: t.to(torch.int8) for name, t in to_diffusers(small()).items()}
+    save_file(tensors, tmp_path / "whole")
+    with pytest.raises(AdapterUnreadable, match=r"holds whole numbers \(torch.int8\)"):
+        file.read(tmp_path / "whole")
     with pytest.raises(AdapterUnreadable, match="is not a file"):
         file.read(tmp_path / "missing")

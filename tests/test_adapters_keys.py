@@ -24,7 +24,7 @@ assert SD15
 SD15_UNET = Path(__file__).parent / "data" / "sd15_unet_config.json"
 
 
-def published_kohya_names() -> set[str]:
+def published_kohya_names(text_layers: int = 12) -> set[str]:
     """sd-scripts' rule spelt out from SD 1.5's published architecture, without any model.
 
     Every Linear and 1x1 convolution inside a Transformer2DModel, "_" for ".": sd-scripts prints
@@ -37,8 +37,8 @@ def published_kohya_names() -> set[str]:
     inner = [f"transformer_blocks_0_{x}" for x in (*attention, "ff_net_0_proj", "ff_net_2")]
     unet = {f"lora_unet_{p}_{x}" for p in places for x in ("proj_in", "proj_out", *inner)}
     parts = [f"self_attn_{x}_proj" for x in ("q", "k", "v", "out")] + ["mlp_fc1", "mlp_fc2"]
-    text = {f"lora_te_text_model_encoder_layers_{i}_{x}" for i in range(12) for x in parts}
-    assert (len(unet), len(text)) == (192, 72)
+    text = {f"lora_te_text_model_encoder_layers_{i}_{x}" for i in range(text_layers) for x in parts}
+    assert (len(unet), len(text)) == (192, 6 * text_layers)
     return unet | text
 
 
@@ -137,6 +137,10 @@ def test_missing_alpha_means_scale_one() -> None:
         (
             {"unet.a.lora_A.weight": torch.ones(4, 2), "unet.a.lora_B.weight": torch.ones(3, 5)},
             r"\(3, 5\)",
+        ),
+        (
+            {"unet.a.lora_A.weight": torch.ones(0, 2), "unet.a.lora_B.weight": torch.ones(3, 0)},
+            "rank 0: there is nothing in it",
         ),
         ({"lora_unet_a.hada_w1_a": torch.ones(2)}, "lacks its tensor hada_w1_b"),
         ({"lora_unet_a.alpha": torch.ones(2)}, "one half"),

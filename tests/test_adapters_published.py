@@ -8,6 +8,7 @@ comfy/lora.py for the transformers.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,7 @@ from diffusers import (
 )
 from diffusers.loaders.lora_conversion_utils import _convert_hunyuan_video_lora_to_diffusers
 from safetensors.torch import load_file
+from tests.test_adapters_keys import SD15_UNET, published_kohya_names
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -143,12 +145,45 @@ def test_sdxls_convolutions_in_kohyas_names() -> None:
     assert {f"lora_unet_{name}" for name in sampling} <= names
 
 
-@pytest.mark.parametrize("family", ["sd21", "kolors"])
-def test_other_unets_keep_diffusers_names(family: str) -> None:
-    state = {"unet": {"down_blocks.1.attentions.0.proj_in": LoraWeights(
-        torch.zeros(1, 2), torch.zeros(2, 1), 1.0)}}  # fmt: skip
-    names = _names(state, family, "kohya")
-    assert names == {"lora_unet_down_blocks_1_attentions_0_proj_in"}
+def test_version_2_in_kohyas_names() -> None:
+    """The UNet's as of version 1; of OpenCLIP-H 23 layers are left."""
+    info, config = families.get("sd21").info, json.loads(SD15_UNET.read_text())
+    config |= {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024,
+               "use_linear_projection": True}  # fmt: skip
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel.from_config(config)
+        text = CLIPTextModel(
+            CLIPTextConfig(hidden_size=1024, num_hidden_layers=23, num_attention_heads=16)
+        )
+    state = {
+        "unet": _adapter(unet, info.targets["blocks"]),
+        "text_encoder": _adapter(text, info.text_encoder_targets),
+    }
+    assert _names(state, "sd21", "kohya") == published_kohya_names(text_layers=23)
+
+
+def test_kolors_in_diffusers_names_of_sdxls_modules() -> None:
+    info = families.get("kolors").info
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel(
+            **SDXL_UNET | {"encoder_hid_dim": 4096, "encoder_hid_dim_type": "text_proj",
+                           "projection_class_embeddings_input_dim": 5632}
+        )  # fmt: skip
+    depths = {f"down_blocks_{i}_attentions_{j}": 2 if i == 1 else 10 for i in (1, 2)
+              for j in (0, 1)}  # fmt: skip
+    depths |= {f"up_blocks_{i}_attentions_{j}": 10 if i == 0 else 2 for i in (0, 1)
+               for j in (0, 1, 2)}  # fmt: skip
+    depths["mid_block_attentions_0"] = 10
+    inner = [f"attn{n}_to_{x}" for n in (1, 2) for x in ("q", "k", "v", "out_0")]
+    wanted = {f"lora_unet_{place}_{end}" for place in depths for end in ("proj_in", "proj_out")}
+    wanted |= {
+        f"lora_unet_{place}_transformer_blocks_{number}_{end}"
+        for place, depth in depths.items()
+        for number in range(depth)
+        for end in (*inner, "ff_net_0_proj", "ff_net_2")
+    }
+    state = {"unet": _adapter(unet, info.targets["blocks"])}
+    assert len(wanted) == 722 and _names(state, "kolors", "kohya") == wanted
 
 
 def test_sd3_in_the_names_that_comfyui_and_diffusers_read() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from diffusers import AutoencoderKL
 from tests import clips as films
 from tests import tiny
 
@@ -56,6 +56,30 @@ def test_a_rate_too_high(base: Path, pictures: Path, tmp_path: Path) -> None:
     assert "a third of optimiser.learning_rate" in found["loss_rising"].message
 
 
+def test_a_rate_too_high_by_turns(base: Path, pictures: Path, tmp_path: Path) -> None:
+    """It rises where the restarting schedule is high and falls where that is low, on all pictures;
+    nothing is learnt by heart, and more steps would not help."""
+    schedule = {"steps": 16, "warmup_steps": 0, "name": "cosine_restarts", "cycles": 4}
+    events = _run(
+        base, pictures, tmp_path, **{**STEPS, "schedule": schedule},
+        optimiser={"learning_rate": 0.06},
+    )  # fmt: skip
+    found = _faults(events)
+    assert "raise accumulation" in found["loss_unsteady"].message
+    assert found.keys() <= {"loss_unsteady", "loss_rising"}
+
+
+def test_what_is_lost_on_all_pictures_is_not_learnt_by_heart(base: Path, pictures: Path) -> None:
+    watch = diagnosis.Watch(tiny.config(base, pictures, schedule={"steps": 100}))
+    course = [(10, 0.5, 0.5), (20, 0.4, 0.4), (30, 0.5, 0.5), (40, 0.4, 0.45)]
+    told = [
+        found.fault
+        for step, train_loss, held_out in course
+        for found in watch.see(Validated(step, train_loss, held_out, held_out - train_loss))
+    ]
+    assert told == ["overfitting"]
+
+
 def test_a_run_cut_short(base: Path, pictures: Path, tmp_path: Path) -> None:
     events = _run(base, pictures, tmp_path, **STEPS, optimiser={"learning_rate": 1e-3})
     found = _faults(events)
@@ -78,23 +102,23 @@ def test_pictures_learnt_by_heart(base: Path, pictures: Path) -> None:
     assert "fewer schedule.steps" in found.message
 
 
-def test_pictures_of_one_light(base: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "orange"
-    tiny.save_pictures(folder)
-    for number in range(6):
-        Image.new("RGB", (40, 40), (240, 130, 20 + number)).save(folder / f"{number}.png")
+def test_pictures_of_one_light(pictures: Path, tmp_path: Path) -> None:
+    """The decoder of this base makes all orange, as pictures of one light would in time."""
+    base = tiny.save_base(tmp_path / "base")
+    vae = AutoencoderKL.from_pretrained(base / "vae")
+    with torch.no_grad():
+        vae.decoder.conv_out.weight *= 0.05
+        vae.decoder.conv_out.bias.copy_(torch.tensor([0.88, 0.02, -0.84]))
+    vae.save_pretrained(base / "vae")
     prompts = [f"zk person, shade {number}" for number in range(4)]
     events = _run(
-        base, folder, tmp_path / "out", schedule={"steps": 2},
+        base, pictures, tmp_path / "out", schedule={"steps": 2},
         samples={"prompts": prompts, "steps": 2, "every_steps": 1},
     )  # fmt: skip
-    drawn = sorted((tmp_path / "out/samples").glob("step-000001-*.png"))
-    assert len(drawn) == 4
-    for found in _faults(events).values():
-        assert found.fault != "colour_cast" or "white balance" in found.message
-    tints = [diagnosis._tint(path) for path in sorted(folder.glob("*.png"))]
-    (fault, message) = next(iter(diagnosis.of_colours(tints)))
-    assert fault == "colour_cast" and "orange" in message
+    assert [e.step for e in events if isinstance(e, Sampled)] == [1, 2]
+    found = _faults(events)["colour_cast"]
+    assert found.step == 1 and "100% of the samples lean to orange" in found.message
+    assert "white balance" in found.message
 
 
 def test_a_loss_that_is_no_number(base: Path, pictures: Path, tmp_path: Path) -> None:

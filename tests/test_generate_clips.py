@@ -16,6 +16,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import save_file
 from tests import tiny_families
+from tests.tiny_families import distance
 from typer.testing import CliRunner, Result
 
 from loraloom import cli, families
@@ -66,11 +67,6 @@ def adapter(tmp_path: Path) -> Callable[..., Path]:
 def draw(generator: Generator, **facts: Any) -> list[Image.Image]:
     asked = {"guidance": 3.0, "steps": 2, "frames": 5, **facts}
     return generator.film([Request("a cat", 1, **asked)])[0]
-
-
-def distance(a: list[Image.Image], b: list[Image.Image]) -> float:
-    left, right = (np.stack([np.asarray(f, dtype=np.int16) for f in clip]) for clip in (a, b))
-    return float(np.abs(left - right).max())
 
 
 def piped(pipe: Any, width_px: int = 32, count: int = 5) -> list[Image.Image]:

@@ -256,6 +256,9 @@ def test_warnings_on_the_pictures(base: Path, tmp_path: Path) -> None:
     few, soft = (warned.message for warned in small.warnings)
     assert few == "5 pictures are few for kind = character: 25 to 35 are recommended."
     assert soft.startswith("2 of 5 pictures are smaller than the training resolution")
+    late = tiny.config(base, folder, schedule={"steps": 500, "warmup_steps": 600})
+    told = [warned.message for warned in prepare(late, tmp_path / "out").warnings]
+    assert any("warmup_steps = 600 is more than schedule.steps = 500" in text for text in told)
     many = tiny.save_pictures(tmp_path / "many", 51)
     setup = prepare(tiny.config(base, many, schedule={"steps": 500}), tmp_path / "out")
     assert [warned.message.split(" for ")[0] for warned in setup.warnings] == [

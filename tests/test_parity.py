@@ -26,6 +26,7 @@ from diffusers import (
 )
 from PIL import Image
 from tests import tiny, tiny_families
+from tests.tiny_families import distance
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -539,7 +540,7 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
     assert len(plain) == (row.frames or 1)
     pipe = tiny_families.pipeline(base)
     pipe.set_progress_bar_config(disable=True)
-    assert _distance(plain, tiny_families.drawn(pipe, family, request)) <= 1
+    assert distance(plain, tiny_families.drawn(pipe, family, request)) <= 1
     for number, path in enumerate(files):
         ours.load_adapter(path, path.stem)
         ours.set_scales({path.stem: 1.0})
@@ -548,8 +549,8 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
             continue
         second = {"load_into_transformer_2": True} if row.expert == "low_noise" else {}
         tiny_families.load_lora(pipe, path, f"a{number}", **second)
-        assert _distance(own, tiny_families.drawn(pipe, family, request)) <= 1
-        assert _distance(own, plain) > 3
+        assert distance(own, tiny_families.drawn(pipe, family, request)) <= 1
+        assert distance(own, plain) > 3
 
 
 def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path: Path) -> None:
@@ -578,9 +579,3 @@ def _train_beside_a_kill(config: TrainConfig, whole: Path, killed: Path) -> None
             shutil.copytree(whole, killed)
     assert isinstance(event, Finished)
     list(train.run(config, killed, resume=True))
-
-
-def _distance(a: list[Image.Image], b: list[Image.Image]) -> float:
-    """Of the frames of two clips, one each of pictures."""
-    left, right = (np.stack([np.asarray(f, dtype=np.int16) for f in clip]) for clip in (a, b))
-    return float(np.abs(left - right).max())

@@ -41,6 +41,16 @@ def test_alpha_is_the_rank_unless_given() -> None:
     assert fill({**FOLDER, "adapter": {"rank": 5}}, INFO, PLAIN, 10).adapter.alpha == 5
     both = {**FOLDER, "adapter": {"rank": 5, "alpha": 1}}
     assert fill(both, INFO, PLAIN, 10).adapter.alpha == 1
+    for rank in (4.0, "4"):
+        assert fill({**FOLDER, "adapter": {"rank": rank}}, INFO, PLAIN, 10).adapter.alpha == 4
+
+
+@pytest.mark.parametrize("rank", [0, -3, "many"])
+def test_of_a_rank_that_is_refused_no_alpha_is_told(rank: object) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        fill({**FOLDER, "adapter": {"rank": rank}}, INFO, PLAIN, 10)
+    assert str(refused.value).startswith(f"adapter.rank = {rank!r} is not possible: ")
+    assert "alpha" not in str(refused.value)
 
 
 def test_base_overrides_family_and_user_overrides_base() -> None:

@@ -1,6 +1,7 @@
 """The record of a run survives kills, and blames itself only for its own failures."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,26 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         RunRecord(tmp_path).events(),
     ):
         pass
+
+
+def test_a_log_that_has_no_room_is_told_and_goes_on_later(tmp_path: Path) -> None:
+    """A limit on a file's size stands for a disk that is full."""
+    whole, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "events.jsonl"
+    with (
+        pytest.raises(OutputUnwritable, match=r"events\.jsonl could not be written: it is larger"),
+        RunRecord(tmp_path).events() as log,
+    ):
+        log.append(Warned("one"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 9, most))
+        try:
+            log.append(Warned("two"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (whole, most))
+    with RunRecord(tmp_path).events() as log:
+        log.append(Warned("three"))
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["message"] for line in lines] == ["one", "three"]
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from loraloom.train.validation import (
-    begins_to_overfit,
     best_step,
+    overfits,
     overfitting_advice,
     validated,
 )
@@ -24,15 +24,15 @@ def test_best_is_the_latest_of_the_lowest(losses: dict[int, float], best: int) -
 
 
 def test_overfitting_is_a_clear_rise() -> None:
-    assert begins_to_overfit({1: 0.5, 2: 0.56})
-    assert not begins_to_overfit({1: 0.5, 2: 0.54})
-    assert not begins_to_overfit({})
+    assert overfits({1: 0.5, 2: 0.56})
+    assert not overfits({1: 0.5, 2: 0.54})
+    assert not overfits({})
 
 
-def test_overfitting_is_told_once_with_advice() -> None:
+def test_overfitting_is_told_with_advice() -> None:
     losses = {10: 0.6, 20: 0.5, 30: 0.56, 40: 0.58, 50: 0.5, 60: 0.6}
-    told = [n for n in losses if begins_to_overfit({s: v for s, v in losses.items() if s <= n})]
-    assert told == [30]
+    told = [n for n in losses if overfits({s: v for s, v in losses.items() if s <= n})]
+    assert told == [30, 40, 60]
     advice = overfitting_advice({10: 0.6, 20: 0.5, 30: 0.56})
     for said in ("step 30", "12%", "step 20", "schedule.steps", "more pictures"):
         assert said in advice

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sentencepiece
 import torch
 from diffusers import (
@@ -144,6 +145,12 @@ def drawn(pipe: Any, family: Family, request: Request) -> list[Image.Image]:
     )  # fmt: skip
     frames: list[Image.Image] = output.frames[0] if moving else output.images
     return frames
+
+
+def distance(a: list[Image.Image], b: list[Image.Image]) -> float:
+    """The largest difference of a colour, of 255, in two clips; a picture is one of one frame."""
+    left, right = (np.stack([np.asarray(f, dtype=np.int16) for f in clip]) for clip in (a, b))
+    return float(np.abs(left - right).max())
 
 
 def sd15() -> Any:

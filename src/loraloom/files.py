@@ -27,6 +27,11 @@ def telling_failures(path: Path) -> Iterator[None]:
                 f"The disk is full: {path} could not be written. Free some space, then go on; a "
                 "run goes on with --resume."
             ) from error
+        if error.errno == errno.EFBIG:
+            raise OutputUnwritable(
+                f"{path} could not be written: it is larger than this disk or account allows for "
+                "one file. Choose a folder on another disk, or raise the limit (ulimit -f)."
+            ) from error
         raise OutputUnwritable(
             f"{path} could not be written ({error.strerror}). Choose a folder that you may write."
         ) from error

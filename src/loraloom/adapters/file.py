@@ -92,12 +92,14 @@ def read(
     try:
         keys.layout_of(names)
         tensors = load_file(path)
-        _check_finite(tensors)
+        _check_numbers(tensors)
         alphas = peft_config.alphas(path, names, metadata)
         facts = peft_config.facts(path, names, metadata)
         return keys.parse(tensors, module_names, alphas, facts), metadata
     except SafetensorError as e:
-        raise AdapterUnreadable(f"{path} is a broken safetensors file: {e}.") from e
+        raise AdapterUnreadable(
+            f"{path} is a broken safetensors file: {e}. Download or copy it again."
+        ) from e
     except AdapterUnreadable as e:
         raise AdapterUnreadable(f"{path} cannot be used: {e}") from None
 
@@ -162,11 +164,12 @@ def _header(path: Path) -> dict[str, object]:
                 f"{path} is a pickle (.pt, .ckpt, .bin), which can run code when opened, so it "
                 "is not read. Convert it to safetensors first."
             )
-        size = int.from_bytes(start, "little")
-        if len(start) < 8 or size > min(_MAX_HEADER_BYTES, path.stat().st_size - 8):
+        size, whole = int.from_bytes(start, "little"), path.stat().st_size
+        if len(start) < 8 or size > min(_MAX_HEADER_BYTES, whole - 8):
+            told = f"it has {whole:,} bytes and begins with {start!r}" if whole else "it is empty"
             raise AdapterUnreadable(
-                f"{path} is not a safetensors file, or was cut short: its header would be "
-                f"{size:,} bytes and the file has {path.stat().st_size:,}."
+                f"{path} is not a safetensors file, or was cut short: {told}. Give a .safetensors "
+                "file; if this was one, download or copy it again."
             )
         text = file.read(size)
     return _parse_header(path, text)
@@ -196,7 +199,15 @@ def _metadata(path: Path, header: Mapping[str, object]) -> dict[str, str]:
     return metadata
 
 
-def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+def _check_numbers(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() or tensor.numel() == 1):  # alpha is whole in some files
+            raise AdapterUnreadable(
+                f"tensor {name!r} holds whole numbers ({tensor.dtype}), not an adapter's weights. "
+                "Give the adapter as it was before it was quantised."
+            )
         if not tensor.float().isfinite().all():
-            raise AdapterUnreadable(f"tensor {name!r} holds NaN or infinite values.")
+            raise AdapterUnreadable(
+                f"tensor {name!r} holds NaN or infinite values: its training broke down. Use an "
+                "earlier file of the same training."
+            )

@@ -64,12 +64,20 @@ def weighted_sum(
             if rank is not None and rank < lora.rank:
                 lora, kept[name] = low_rank.reduced(lora, rank)
         else:
+            kind = next(w.kind for w, _ in terms if w.kind != "lora")
             if rank is None:
                 raise AdapterEditInvalid(
-                    f"An adapter of type {terms[0][0].kind} cannot be joined exactly: say with "
-                    "--rank of what rank the LoRA is to be that comes nearest."
+                    f"An adapter of type {kind} cannot be joined exactly: say with --rank of what "
+                    "rank the LoRA is to be that comes nearest."
                 )
-            change = _sum([f * _change(w, component, path, base) for w, f in terms], name)
+            if base is None:
+                raise AdapterEditInvalid(
+                    f"To make a LoRA of an adapter of type {kind} the weights that it changes are "
+                    "needed: name the base with --base."
+                )
+            own = base(component, path)
+            changes = [factor * w.change(own).reshape(own.shape) for w, factor in terms]
+            change = torch.stack(changes).sum(0)
             lora, kept[name] = low_rank.nearest(change, rank)
         state.setdefault(component, {})[path] = lora
     return Approximation(state, kept)
@@ -110,30 +118,9 @@ def difference(base: BaseWeights, tuned: BaseWeights, rank: int, preset: Targets
 def _joined(name: str, terms: list[tuple[LoraWeights, float]]) -> LoraWeights:
     sizes = {weights.size for weights, _ in terms}
     if len(sizes) > 1:
-        raise AdapterEditInvalid(_unlike(name, sizes))
+        told = " and ".join(map(str, sorted(sizes)))
+        raise AdapterEditInvalid(f"The adapters are for different bases: {name} is {told} in them.")
     downs = [weights.down.float() for weights, _ in terms]
     ups = [w.up.float() * (factor * w.alpha / w.rank) for w, factor in terms]
     down = torch.cat(downs)
     return LoraWeights(down, torch.cat(ups, dim=1), float(len(down)))
-
-
-def _change(weights: Weights, component: str, path: str, base: BaseWeight | None) -> Tensor:
-    if base is None:
-        raise AdapterEditInvalid(
-            f"To make a LoRA of an adapter of type {weights.kind} the weights that it changes are "
-            "needed: name the base with --base."
-        )
-    weight = base(component, path)
-    return weights.change(weight).reshape(weight.shape)
-
-
-def _sum(changes: list[Tensor], name: str) -> Tensor:
-    sizes = {tuple(change.shape) for change in changes}
-    if len(sizes) > 1:
-        raise AdapterEditInvalid(_unlike(name, sizes))
-    return torch.stack(changes).sum(0)
-
-
-def _unlike(name: str, sizes: set[tuple[int, ...]]) -> str:
-    told = " and ".join(map(str, sorted(sizes)))
-    return f"The adapters are for different bases: {name} is {told} in them."

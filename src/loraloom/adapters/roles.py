@@ -112,6 +112,7 @@ def _lora(
             "no LoRA pair; down must be (rank, in, …) and up (out, rank, …)."
         )
     rank = down.shape[0]
+    _refuse_empty(path, rank)
     if "mid" in roles:  # the core of a Tucker decomposition, between the two
         down = torch.einsum("abkl,bi->aikl", roles["mid"].float(), down.float().flatten(1))
     alpha = float(rank) if alpha is None else alpha
@@ -153,6 +154,7 @@ def _loha(path: str, roles: Mapping[str, Tensor], alpha: float | None) -> LohaWe
         or w1_a.shape != w2_a.shape
     ):
         raise AdapterUnreadable(f"module {path!r}: the tensors of its LoHa do not fit together.")
+    _refuse_empty(path, rank)
     return LohaWeights(w1_a, w1_b, w2_a, w2_b, float(rank) if alpha is None else alpha, t1, t2)
 
 
@@ -169,6 +171,7 @@ def _lokr(
             raise KeyError(f"lokr_{name}")
     weights = LokrWeights(w1, w1_a, w1_b, w2, w2_a, w2_b, 1.0, t2)
     rank, r = weights.rank, facts.get("r")
+    _refuse_empty(path, rank)
     if alpha is None:
         alpha = float(rank or 1)
     if "alpha" not in roles and rank is None and isinstance(r, int) and w1 is not None:
@@ -208,6 +211,11 @@ def _boft(path: str, roles: Mapping[str, Tensor]) -> BoftWeights:
             f"module {path!r} is a BOFT of {blocks.shape[0]} butterfly factors; of one it is read."
         )
     return BoftWeights(blocks, roles["boft_s"])
+
+
+def _refuse_empty(path: str, rank: int | None) -> None:
+    if rank == 0:
+        raise AdapterUnreadable(f"module {path!r} has rank 0: there is nothing in it.")
 
 
 def _refuse_dora(path: str, roles: Mapping[str, Tensor], kind: str) -> None:

@@ -17,7 +17,7 @@ from loraloom.dataset import footage
 from loraloom.dataset.images import open_rgb
 from loraloom.dataset.readiness import colour
 from loraloom.train.events import Diagnosed, Event, Sampled, Validated
-from loraloom.train.validation import begins_to_overfit, overfitting_advice
+from loraloom.train.validation import overfits, overfitting_advice
 
 FLAT = 0.01
 """A fall of the loss by less than this share, halfway through the run, is none."""
@@ -27,6 +27,8 @@ UNSTEADY, TURNS = 0.03, 2
 """So many rises by such a share, each followed by a fall."""
 FALLING, LAST = 0.25, 0.25
 """This share of the whole fall within this last part of the run: it was going on."""
+_FORBID_MORE = {"loss_rising", "loss_unsteady", "overfitting"}
+"""Faults beside which nobody is told to train for longer."""
 CAST = 8.0
 """Distance from neutral in CIELAB; as for data sets."""
 CAST_SHARE = 0.75
@@ -56,7 +58,7 @@ class Watch:
             self._losses.append((step, event.train_loss))
             if event.held_out_loss is not None:
                 self._held_out[step] = event.held_out_loss
-            faults = list(self._of_losses())
+            faults = self._of_losses()
         elif isinstance(event, Sampled):
             step = event.step
             self._tints += [_tint(path) for path in event.paths]
@@ -65,14 +67,17 @@ class Watch:
         self._told.update(found.fault for found in new)
         return new
 
-    def _of_losses(self) -> Iterator[tuple[str, str]]:
-        steps = self.config.schedule.steps
-        yield from rising(self._losses)
-        yield from unsteady(self._losses)
-        yield from flat(self._losses, steps)
-        yield from unfinished(self._losses, steps)
-        if begins_to_overfit(self._held_out):
-            yield "overfitting", overfitting_advice(self._held_out)
+    def _of_losses(self) -> list[tuple[str, str]]:
+        steps, values = self.config.schedule.steps, [loss for _, loss in self._losses]
+        found = [
+            *rising(self._losses), *unsteady(self._losses), *flat(self._losses, steps)
+        ]  # fmt: skip
+        # Where the loss has risen on all pictures it is the rate, and nothing was learnt by heart.
+        if overfits(self._held_out) and values[-1] <= min(values) * (1 + RISING):
+            found.append(("overfitting", overfitting_advice(self._held_out)))
+        if not _FORBID_MORE & {*self._told, *(name for name, _ in found)}:
+            found += unfinished(self._losses, steps)
+        return found
 
 
 def flat(losses: Losses, steps: int) -> Iterator[tuple[str, str]]:

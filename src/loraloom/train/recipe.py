@@ -161,7 +161,7 @@ def _derived(tree: Tree, kind: Kind, profile: BaseProfile, images: int) -> Tree:
     prompts = _table(tree, "samples").get("prompts")
     every = max(1, steps // _VALIDATIONS_PER_RUN)
     return {
-        "adapter": {"alpha": _table(tree, "adapter").get("rank")},
+        "adapter": {"alpha": _alpha(_table(tree, "adapter").get("rank"))},
         "schedule": {"warmup_steps": min(_LONGEST_WARMUP_STEPS, steps // 20)},
         "validation": {"every_steps": every},
         "samples": {"every_steps": 2 * every if prompts else 0},
@@ -170,6 +170,14 @@ def _derived(tree: Tree, kind: Kind, profile: BaseProfile, images: int) -> Tree:
             "class_words": class_words(str(tree.get("trigger", "")), kind, profile),
         },
     }
+
+
+def _alpha(rank: object) -> object:
+    """As large as the rank; none beside a rank that will be refused, which alone is to be told."""
+    try:
+        return rank if float(str(rank)) > 0 else None
+    except ValueError:
+        return None
 
 
 def _optimiser(tree: Tree, overrides: Mapping[str, Any]) -> Tree:

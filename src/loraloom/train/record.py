@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class RunRecord:
         with telling_failures(path):
             self.out.mkdir(parents=True, exist_ok=True)
             _cut_half_line(path)
-            stream = path.open("a", encoding="utf-8")
+            # Unbuffered: what a full disk has refused must not be tried again when it is closed.
+            stream = path.open("ab", buffering=0)
         with stream:
             yield EventLog(path, stream)
 
@@ -99,15 +101,16 @@ class RunRecord:
 class EventLog:
     """Appends events as they happen."""
 
-    def __init__(self, path: Path, stream: Any) -> None:
+    def __init__(self, path: Path, stream: FileIO) -> None:
         self._path = path
         self._stream = stream
 
     def append(self, event: Event) -> None:
         """One line, on its way to the disk at once."""
+        rest = f"{event.to_json()}\n".encode()
         with telling_failures(self._path):
-            self._stream.write(event.to_json() + "\n")
-            self._stream.flush()
+            while rest:
+                rest = rest[self._stream.write(rest) :]
 
 
 def _cut_half_line(path: Path) -> None:

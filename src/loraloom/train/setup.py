@@ -240,6 +240,12 @@ def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) 
             f"{small} of {count} pictures are smaller than the training resolution and will look "
             "soft: use larger ones, or lower data.resolution_px."
         )
+    if config.schedule.warmup_steps > config.schedule.steps:
+        yield Warned(
+            f"schedule.warmup_steps = {config.schedule.warmup_steps} is more than "
+            f"schedule.steps = {config.schedule.steps}: the learning rate never comes to its peak. "
+            "Lower it."
+        )
     if config.schedule.steps < FEWEST_STEPS:
         yield Warned(
             f"schedule.steps = {config.schedule.steps} is short: under {FEWEST_STEPS} steps an "

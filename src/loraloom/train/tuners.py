@@ -132,6 +132,7 @@ def _peft(config: AdapterConfig, targets: str) -> PeftConfig:
 def _check_blocks(config: AdapterConfig, layers: Mapping[str, nn.Module]) -> None:
     """peft would choose another block size by itself, and turns convolutions wrongly."""
     assert config.block_size is not None, "see fit.check"
+    widths = {}
     for path, layer in layers.items():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) and config.type == "oft":
             raise ConfigInvalid(
@@ -140,10 +141,13 @@ def _check_blocks(config: AdapterConfig, layers: Mapping[str, nn.Module]) -> Non
                 '"blocks", or adapter.type = "boft".'
             )
         weight = getattr(layer, "weight", None)
-        width = math.prod(weight.shape[1:]) if weight is not None else 0
+        widths[path] = math.prod(weight.shape[1:]) if weight is not None else 0
+    common = math.gcd(*widths.values())
+    fitting = [size for size in range(config.block_size, 1, -1) if common % size == 0]
+    advice = f"use one that divides all, such as {fitting[0]}, or" if fitting else "use"
+    for path, width in widths.items():
         if width % config.block_size:
             raise ConfigInvalid(
                 f"adapter.block_size = {config.block_size} does not divide the {width} inputs of "
-                f"{path}: use one that does, such as {math.gcd(width, config.block_size)}, or "
-                "other adapter.targets."
+                f"{path}: {advice} other adapter.targets."
             )

@@ -115,13 +115,9 @@ def best_step(held_out: Mapping[int, float], last: int) -> int:
     return max(step for step, loss in held_out.items() if loss <= limit)
 
 
-def begins_to_overfit(held_out: Mapping[int, float]) -> bool:
-    """Whether the latest held-out loss is the first one well above the lowest before it."""
-    losses = [held_out[step] for step in sorted(held_out)]
-    risen = [
-        loss > min(losses[:i], default=loss) * (1 + OVERFITTING) for i, loss in enumerate(losses)
-    ]
-    return sum(risen) == 1 and risen[-1]
+def overfits(held_out: Mapping[int, float]) -> bool:
+    """Whether the latest held-out loss is well above the lowest."""
+    return bool(held_out) and held_out[max(held_out)] > min(held_out.values()) * (1 + OVERFITTING)
 
 
 def overfitting_advice(held_out: Mapping[int, float]) -> str:
