@@ -20,7 +20,7 @@ ORDER = [
     ["train", "adapters"],
     ["generate"],
     ["evaluate"],
-    ["starter"],
+    ["starter", "studio"],
     ["cli"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -88,6 +88,8 @@ def test_unknown_room_is_found(tmp_path: Path) -> None:
     "code",
     [
         "import loraloom.cli",
+        "from loraloom.studio import jobs; from loraloom.studio.database import open_database; "
+        "jobs.Jobs(open_database('sqlite://')).all()",
         "from loraloom import families; families.all_infos()",
         "from loraloom.cli.bases import installed; installed()",
         "from typer.testing import CliRunner; from loraloom.cli import app; "
