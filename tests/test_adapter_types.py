@@ -18,7 +18,8 @@ from tests.tiny_families import distance
 
 from loraloom import families, train
 from loraloom.adapters import file
-from loraloom.config import TrainConfig, merge
+from loraloom.config import TrainConfig
+from loraloom.config_tree import merge
 from loraloom.families.base import Family
 from loraloom.generate.session import Generator, Request
 from loraloom.train import loop, model

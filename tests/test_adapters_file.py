@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from tests import tiny_lora
 from tests.test_adapters_keys import same
 
@@ -199,7 +199,7 @@ class Bomb:
 
 HOSTILE = {
     "empty": (b"", "not a safetensors file.*it is empty.*copy it again"),
-    "text": (b"<!DOCTYPE html>", r"it has 15 bytes and begins with b'<!DOCTY'.*Give a .safeten"),
+    "text": (b"<!DOCTYPE html>", r"it has 15 bytes and begins with b'<!DOCTYP'.*Give a .safeten"),
     "short": (b"\x10\x00\x00", "not a safetensors file"),
     "huge header": (struct.pack("<Q", 2**63) + b"{}", "not a safetensors file"),
     "claims 200 MB": (struct.pack("<Q", 200_000_000) + b"{}", "not a safetensors file"),
@@ -238,6 +238,18 @@ def test_hostile_file_is_refused_in_a_sentence(
         file.read(path)
     assert "hostile.safetensors" in str(caught.value)
     assert names_in(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("size", [0x0280, 0x0380, 0x0480, 0x0580, 0x4B50])
+def test_a_header_whose_size_begins_as_a_pickle_does(tmp_path: Path, size: int) -> None:
+    kept = save({"lora_unet_a.alpha": torch.ones(1)})
+    length = int.from_bytes(kept[:8], "little")
+    header = kept[8 : 8 + length].ljust(size)
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", size) + header + kept[8 + length :])
+    with pytest.raises(AdapterUnreadable) as caught:
+        file.read(path)
+    assert "pickle" not in str(caught.value)
 
 
 def test_torch_pickle_nan_and_missing(tmp_path: Path) -> None:

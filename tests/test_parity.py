@@ -44,7 +44,7 @@ from loraloom.train.setup import Setup, prepare
 from loraloom.train.streams import stream, uniform
 
 GAMMA = 5.0
-CAPTIONS = ["zk person, front view", 'a hat with "AB" on it']
+CAPTIONS = ["zk person, front view, smiling, in the snow", 'a hat with "AB" on it']
 STEP = 3
 
 

@@ -159,13 +159,14 @@ def _header(path: Path) -> dict[str, object]:
         raise AdapterUnreadable(f"{path} is not a file. Give the path of a .safetensors file.")
     with path.open("rb") as file:
         start = file.read(8)
-        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise AdapterUnreadable(
-                f"{path} is a pickle (.pt, .ckpt, .bin), which can run code when opened, so it "
-                "is not read. Convert it to safetensors first."
-            )
         size, whole = int.from_bytes(start, "little"), path.stat().st_size
         if len(start) < 8 or size > min(_MAX_HEADER_BYTES, whole - 8):
+            # Not before: the sizes of some headers begin as a pickle does.
+            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                raise AdapterUnreadable(
+                    f"{path} is a pickle (.pt, .ckpt, .bin), which can run code when opened, so "
+                    "it is not read. Convert it to safetensors first."
+                )
             told = f"it has {whole:,} bytes and begins with {start!r}" if whole else "it is empty"
             raise AdapterUnreadable(
                 f"{path} is not a safetensors file, or was cut short: {told}. Give a .safetensors "

@@ -161,7 +161,7 @@ def draw_mark(f: Figure) -> None:
     r = f.r
     match f.scene["mark"]:
         case "star mark":
-            f.pen.polygon(star(x, y, 0.3 * r), (236, 70, 150), small=True)
+            f.pen.polygon(star(x, y, 0.3 * r), (24, 214, 146), small=True)
         case "cheek stripes":
             for dy in (-0.15, 0.03, 0.21):
                 f.pen.stroke(

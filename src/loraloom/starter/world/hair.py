@@ -95,7 +95,7 @@ def draw_headpiece(f: Figure) -> None:
     match f.scene["headpiece"]:
         case "horns":
             for s in (-1, 1):
-                f.shape([(s * 0.3, -0.86), (s * 0.62, -0.7), (s * 0.74, -1.5)], (232, 214, 170))
+                f.shape([(s * 0.3, -0.86), (s * 0.62, -0.7), (s * 0.74, -1.5)], (206, 32, 62))
         case "cat ears":
             for s in (-1, 1):
                 f.shape([(s * 0.2, -0.86), (s * 0.92, -0.5), (s * 0.82, -1.4)], f.hair)
