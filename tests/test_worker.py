@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from tests import tiny
 
@@ -330,7 +331,9 @@ def test_a_trainer_that_does_not_obey_is_ended_after_the_grace_time(
     assert lock is not None
     running = Trainer(job, lock, None)
     os.close(lock)
-    os.kill(group_of(job), signal.SIGSTOP)
+    trainer = psutil.Process(group_of(job))
+    trainer.suspend()
+    until(lambda: trainer.status() == psutil.STATUS_STOPPED)
     running.ask(Request.CANCEL, 0)
     assert running.status is None
     time.sleep(0.01)
