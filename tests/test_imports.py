@@ -20,8 +20,9 @@ ORDER = [
     ["train", "adapters"],
     ["generate"],
     ["evaluate"],
-    ["starter"],
+    ["starter", "studio"],
     ["cli"],
+    ["__main__"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "diffusers", "transformers", "peft", "skia", "numpy", "cv2"}
@@ -88,6 +89,10 @@ def test_unknown_room_is_found(tmp_path: Path) -> None:
     "code",
     [
         "import loraloom.cli",
+        "from loraloom.studio import worker, jobs; from loraloom.studio.database import "
+        "open_database; worker.Worker(open_database('sqlite://'), [None], print)",
+        "from typer.testing import CliRunner; from loraloom.cli import app; "
+        "assert 'watch' in CliRunner().invoke(app, ['jobs', '--help']).output",
         "from loraloom import families; families.all_infos()",
         "from loraloom.cli.bases import installed; installed()",
         "from typer.testing import CliRunner; from loraloom.cli import app; "

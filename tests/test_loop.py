@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,17 @@ from loraloom.errors import (
 )
 from loraloom.train import forward, inputs, model, prior
 from loraloom.train.cache import TensorCache
-from loraloom.train.events import Finished, Sampled, Saved, Stage, Started, Step, Validated, Warned
+from loraloom.train.events import (
+    Event,
+    Finished,
+    Sampled,
+    Saved,
+    Stage,
+    Started,
+    Step,
+    Validated,
+    Warned,
+)
 from loraloom.train.samples import sample
 from loraloom.train.setup import prepare
 from loraloom.train.stop import StopRequest, TrainingStopped
@@ -202,6 +213,25 @@ def test_a_stop_is_told_at_once(base: Path, pictures: Path, tmp_path: Path) -> N
             if isinstance(event, Step) and event.step == 1:
                 signal.raise_signal(signal.SIGINT)
                 assert told == ["stopping"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR1")
+def test_sigusr1_ends_with_the_step_at_hand(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures)
+    list(train.run(config, tmp_path / "whole"))
+    last: Event | None = None
+    for last in train.run(config, tmp_path / "ended"):
+        if isinstance(last, Step) and last.step == 3:
+            signal.raise_signal(signal.SIGUSR1)
+    assert isinstance(last, Finished) and last.step == 3
+    kept, whole = (
+        (tmp_path / run / "adapters/step-000003.safetensors").read_bytes()
+        for run in ("ended", "whole")
+    )
+    assert kept == whole
+    assert (tmp_path / "ended/adapter.safetensors").is_file()
+    (again,) = train.run(config, tmp_path / "ended", resume=True)
+    assert isinstance(again, Finished) and again.step == 3
 
 
 def test_stop_before_the_first_step(base: Path, pictures: Path, tmp_path: Path) -> None:

@@ -172,3 +172,19 @@ class CropInvalid(LoraloomError):
 
 class AdapterEditInvalid(LoraloomError):
     """What was asked of adapter files lacks something, or the files do not go together."""
+
+
+class DatabaseUnusable(LoraloomError):
+    """The database does not answer, is broken or must not be written."""
+
+
+class DataNewer(LoraloomError):
+    """A newer version has written the data of this installation."""
+
+
+class JobUnknown(LoraloomError):
+    """No job has that number."""
+
+
+class JobRefused(LoraloomError):
+    """What was asked of a job does not fit the state that it is in."""

@@ -30,6 +30,12 @@ def data_folder() -> Path:
     return Path(os.environ.get("LORALOOM_HOME", Path.home() / ".loraloom"))
 
 
+def database_url() -> str:
+    """LORALOOM_DATABASE, or an SQLite file in data_folder()."""
+    file = data_folder().expanduser().resolve() / "studio.db"
+    return os.environ.get("LORALOOM_DATABASE") or f"sqlite:///{file}"
+
+
 def intake_limits() -> IntakeLimits:
     """The limits of this installation: LORALOOM_MAX_FILES and LORALOOM_MAX_IMPORT_GIB change two.
 

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 
 import typer
 
-from loraloom.cli import adapter, bases, caption, dataset, demo, generate, plan, train
+from loraloom.cli import (
+    adapter,
+    bases,
+    caption,
+    dataset,
+    demo,
+    generate,
+    jobs,
+    plan,
+    train,
+    worker,
+)
 from loraloom.cli.output import printable
 from loraloom.errors import LoraloomError
 
@@ -35,10 +46,12 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(plan.plan)
 app.command()(generate.generate)
+app.command()(worker.worker)
 app.add_typer(bases.app, name="bases")
 app.add_typer(adapter.app, name="adapter")
 app.add_typer(caption.app, name="caption")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(jobs.app, name="jobs")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

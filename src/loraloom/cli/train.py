@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from loraloom.cli.output import STOPPED, command_line, messages
-from loraloom.errors import FolderMissing
+from loraloom.errors import FolderMissing, LoraloomError
 from loraloom.kinds import Kind
 
 if TYPE_CHECKING:
@@ -57,9 +58,23 @@ def train(
     """
     given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
     options = {name: value for name, value in given.items() if value is not None}
-    config = complete(read_source(source), options, assignments or [], preset)
-    usual = source if is_run(source) else Path("out") / source.resolve().stem
-    run(config, out or usual, resume=resume, json=json)
+    with telling_programs(json):
+        config = complete(read_source(source), options, assignments or [], preset)
+        usual = source if is_run(source) else Path("out") / source.resolve().stem
+        run(config, out or usual, resume=resume, json=json)
+
+
+@contextmanager
+def telling_programs(json: bool) -> Iterator[None]:
+    """With --json, what the user can fix is also told as an event, by the name of its class."""
+    try:
+        yield
+    except LoraloomError as error:
+        if json:
+            from loraloom.train.events import Failed
+
+            print(Failed(type(error).__name__, str(error)).to_json(), flush=True)
+        raise
 
 
 def is_run(source: Path) -> bool:

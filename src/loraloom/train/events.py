@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -117,3 +119,29 @@ class Finished(Event):
     seconds: float
     peak_mib: int = 0
     """The most memory that the process held at once since it started or went on."""
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The command came to no end; told to programs only, people read the message."""
+
+    error: str
+    """The class in errors.py, such as "LossNotFinite"."""
+    message: str
+
+
+def from_tree(tree: Mapping[str, Any]) -> Event | None:
+    """The event that a line of `to_json` told; None for one of another kind or version."""
+    kinds = {kind.__name__.lower(): kind for kind in Event.__subclasses__()}
+    kind = kinds.get(tree["event"])
+    if kind is None:
+        return None
+    values = {name: value for name, value in tree.items() if name != "event"}
+    for name in values.keys() & {"path", "adapter"}:
+        values[name] = Path(values[name])
+    if "paths" in values:
+        values["paths"] = tuple(map(Path, values["paths"]))
+    try:
+        return kind(**values)
+    except TypeError:
+        return None

@@ -60,7 +60,8 @@ def run(
     samples/, config.toml, run.json and events.jsonl.
 
     With `resume`, go on from the last whole checkpoint of the same run. Ctrl-C or SIGTERM, or
-    whoever holds `stop`, has it save after the step at hand and raise TrainingStopped. Raises
+    whoever holds `stop`, has it save after the step at hand and raise TrainingStopped; SIGUSR1 has
+    it end with that step and write its adapter. Raises
     OutputExists, CheckpointUnusable, LossNotFinite, DiskFull, and what is wrong with the pictures,
     the settings or the base.
     """
@@ -146,7 +147,9 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
                 share.backward()
             mean_loss += float(share.detach())
         processes.average_gradients(weights)
-        mean_loss, stopping = processes.agree(mean_loss, stop.asked, setup.device)
+        mean_loss, stopping, ending = processes.agree(
+            mean_loss, stop.asked, stop.ending, setup.device
+        )
         norm = float(torch.nn.utils.clip_grad_norm_(weights, config.optimiser.max_grad_norm))
         if not (math.isfinite(mean_loss) and math.isfinite(norm)):
             raise LossNotFinite(_not_finite(step, out))
@@ -156,13 +159,16 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             live.average.update(live.trained, step)
         yield Step(step, mean_loss, learning_rate, time.monotonic() - step_begun)
         # Whoever has just been told may have asked; several processes agree in the next step.
-        stopping = stopping or (stop.asked and processes.count == 1)
+        if processes.count == 1:
+            stopping, ending = stop.asked, stop.ending
 
-        last = step == steps
+        done, last = step, ending or step == steps
         # A base that is shared out measures and draws in all processes; the first alone writes.
         if not processes.first and not config.shard_base:
             if stopping and not last:
                 raise TrainingStopped(f"Stopped after step {step}; go on with --resume.")
+            if last:
+                break
             continue
         if _due(step, config.validation.every_steps, last):
             with autocast(setup.device, setup.dtype), live.at_rest():
@@ -198,17 +204,19 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             yield Saved(step, path)
         if stopping and not last:
             raise TrainingStopped(f"Stopped after step {step}; go on with --resume.")
+        if last:
+            break
 
     if not processes.first:
-        yield Finished(steps, steps, out / "adapter.safetensors", time.monotonic() - begun)
+        yield Finished(done, done, out / "adapter.safetensors", time.monotonic() - begun)
         return
-    if not outcome.step_file(out, steps).exists():
-        outcome.write_step(setup, live, steps)
+    if not outcome.step_file(out, done).exists():
+        outcome.write_step(setup, live, done)
     held_out = {e.step: e.held_out_loss for e in measured if e.held_out_loss is not None}
-    best = validation.best_step(held_out, steps)
+    best = validation.best_step(held_out, done)
     adapter = outcome.write_final(setup, live, best)
     seconds = seconds_before + time.monotonic() - begun
-    yield Finished(steps, best, adapter, seconds, machine.peak_mib(setup.device))
+    yield Finished(done, best, adapter, seconds, machine.peak_mib(setup.device))
 
 
 def _started(setup: Setup, live: Model, first_step: int) -> Started:

@@ -58,13 +58,13 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def agree(self, loss: float, stop: bool, device: str) -> tuple[float, bool]:
-        """The mean of all losses, and whether any process was asked to stop."""
+    def agree(self, loss: float, stop: bool, end: bool, device: str) -> tuple[float, bool, bool]:
+        """The mean of all losses, and whether any process was asked to stop, or to end early."""
         if self.count == 1:
-            return loss, stop
-        values = torch.tensor([loss, float(stop)], dtype=torch.float64, device=device)
+            return loss, stop, end
+        values = torch.tensor([loss, stop, end], dtype=torch.float64, device=device)
         dist.all_reduce(values)
-        return float(values[0]) / self.count, bool(values[1] > 0)
+        return float(values[0]) / self.count, bool(values[1] > 0), bool(values[2] > 0)
 
 
 def is_first() -> bool:

@@ -1,8 +1,9 @@
-"""Stopping between steps: Ctrl-C and SIGTERM ask, the loop honours."""
+"""Stopping between steps: Ctrl-C, SIGTERM and SIGUSR1 ask, the loop honours."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -15,13 +16,15 @@ class TrainingStopped(KeyboardInterrupt):
 
 class StopRequest:
     """Within `with`, the first SIGINT or SIGTERM sets `asked` and calls `tell`, to let the user
-    know at once; a second one acts as ever.
+    know at once; a second one acts as ever. SIGUSR1 sets `ending`: the run is to end with the step
+    at hand as if it were its last, and its adapter be written.
 
     Only the main thread can watch signals; elsewhere `asked` is set by whoever holds this.
     """
 
     def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
         self.asked = False
+        self.ending = False
         self._tell = tell
         self._before: dict[signal.Signals, Any] = {}
 
@@ -29,6 +32,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._ask)
+            if sys.platform != "win32":
+                self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._end)
         return self
 
     def __exit__(
@@ -46,10 +51,14 @@ class StopRequest:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self._restore()
+        self._restore(signal.SIGINT, signal.SIGTERM)
         self._tell()
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self.ending = True
+
+    def _restore(self, *numbers: signal.Signals) -> None:
+        """Take back the handlers of some signals, or of all."""
+        for number in numbers or tuple(self._before):
+            if number in self._before:
+                signal.signal(number, self._before.pop(number))

@@ -1,0 +1,5 @@
+"""`python -m loraloom`: the command line."""
+
+from loraloom.cli import main
+
+main()

@@ -1,0 +1,255 @@
+"""`loraloom jobs`: queue runs, look at them, steer them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loraloom.cli.output import messages, print_json
+from loraloom.cli.train import Preset, complete, is_run, read_source
+from loraloom.kinds import Kind
+
+if TYPE_CHECKING:
+    from loraloom.config import TrainConfig
+    from loraloom.studio.job import Job
+    from loraloom.studio.jobs import Jobs
+
+Number = Annotated[int, typer.Argument(metavar="JOB", help="its number in `jobs list`")]
+AsJson = Annotated[bool, typer.Option("--json", help="one line of JSON")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=V", help="any setting; repeat for several")
+]
+Priority = Annotated[int, typer.Option(help="jobs of higher priority go first", min=-9, max=9)]
+
+app = typer.Typer(no_args_is_help=True, help="Queue runs, look at them, steer them.")
+
+
+@app.command()
+def add(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG.toml|FOLDER|NAME[@SNAPSHOT]|RUN", help="as `loraloom train` takes it"
+        ),
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="name or folder of the base model (else: starter)")
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="what is learnt (else: character)")] = None,
+    trigger: Annotated[
+        str | None, typer.Option(help="words that call what is learnt; put into captions if absent")
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help="where the defaults come from")] = "standard",
+    assignments: Assignments = None,
+    name: Annotated[str | None, typer.Option(help="what to call it (else: the source)")] = None,
+    priority: Priority = 0,
+    json: AsJson = False,
+) -> None:
+    """Queue a run; `loraloom worker` takes it. It lies in the data folder: `jobs show` says where.
+
+    \b
+    loraloom jobs add my-pictures --kind character --trigger "ohwx woman"
+    loraloom jobs add cups@3f2a91c0 --set adapter.rank=8 --priority 1
+    """
+    given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
+    options = {option: value for option, value in given.items() if value is not None}
+    config = anchored(complete(read_source(source), options, assignments or [], preset))
+    usual = source.resolve().name if is_run(source) else source.resolve().stem
+    _tell_added(_jobs().add(config, name or usual, priority=priority), json=json)
+
+
+@app.command("list")
+def list_jobs(json: AsJson = False) -> None:
+    """Show every job, the newest first.
+
+    \b
+    loraloom jobs list
+    loraloom jobs list --json
+    """
+    from loraloom.cli import jobs_view
+
+    found = _jobs().all()
+    if json:
+        print_json([jobs_view.as_tree(job) for job in found])
+    elif found:
+        jobs_view.show_list(found)
+    else:
+        messages.print("No job yet; `loraloom jobs add` queues one.")
+
+
+@app.command()
+def show(number: Number, json: AsJson = False) -> None:
+    """Show one job: how far it is, where it lies, why it failed, what differs from its parent.
+
+    \b
+    loraloom jobs show 3
+    """
+    from loraloom.cli import jobs_view
+
+    jobs = _jobs()
+    job = jobs.get(number)
+    parent = None if job.parent_id is None else jobs.get(job.parent_id)
+    tree = jobs_view.as_tree(job) | {"changed": jobs_view.changed(parent, job)}
+    if json:
+        print_json(tree)
+    else:
+        jobs_view.show_job(tree)
+
+
+@app.command()
+def watch(
+    number: Number,
+    json: Annotated[bool, typer.Option("--json", help="one line of JSON an event")] = False,
+) -> None:
+    """Follow a job until it ends or is paused; Ctrl-C ends the watching, not the job.
+
+    Leaves with status 1 where the job failed or was cancelled.
+
+    \b
+    loraloom jobs watch 3
+    """
+    from loraloom.cli import jobs_view
+    from loraloom.studio.job import State
+
+    jobs = _jobs()
+    with suppress(KeyboardInterrupt):
+        jobs_view.follow(jobs, number, json=json)
+    job = jobs.get(number)
+    if not json:
+        messages.print(jobs_view.sentence(job), markup=False, soft_wrap=True)
+    if job.state in (State.FAILED, State.CANCELLED):
+        raise typer.Exit(1)
+
+
+@app.command()
+def cancel(number: Number, json: AsJson = False) -> None:
+    """Give a job up: at once if it waits, after the step at hand if it runs.
+
+    \b
+    loraloom jobs cancel 3
+    """
+    _steer(lambda jobs: jobs.cancel(number), json=json)
+
+
+@app.command()
+def stop(number: Number, json: AsJson = False) -> None:
+    """End a running job after the step at hand and keep its adapter.
+
+    \b
+    loraloom jobs stop 3
+    """
+    _steer(lambda jobs: jobs.stop(number), json=json)
+
+
+@app.command()
+def pause(number: Number, json: AsJson = False) -> None:
+    """Let a job wait until it is resumed; one that runs saves first.
+
+    \b
+    loraloom jobs pause 3
+    """
+    _steer(lambda jobs: jobs.pause(number), json=json)
+
+
+@app.command()
+def resume(number: Number, json: AsJson = False) -> None:
+    """Take up a paused or failed job from its last checkpoint.
+
+    \b
+    loraloom jobs resume 3
+    """
+    _steer(lambda jobs: jobs.resume(number), json=json)
+
+
+@app.command()
+def retry(
+    number: Number,
+    assignments: Assignments = None,
+    name: Annotated[str | None, typer.Option(help="what to call it (else: as before)")] = None,
+    priority: Priority = 0,
+    json: AsJson = False,
+) -> None:
+    """Queue a new job with the settings of an older one, some changed; it starts from the first
+    step. `jobs show` tells the difference.
+
+    \b
+    loraloom jobs retry 3 --set optimiser.learning_rate=5e-5
+    """
+    import tomllib
+
+    jobs = _jobs()
+    old = jobs.get(number)
+    config = anchored(complete(tomllib.loads(old.settings), {}, assignments or [], "standard"))
+    new = jobs.add(config, name or old.name, priority=priority, parent=old.id)
+    _tell_added(new, json=json)
+
+
+@app.command()
+def logs(number: Number, json: AsJson = False) -> None:
+    """Print what the trainer of a job wrote, in all its attempts.
+
+    \b
+    loraloom jobs logs 3
+    """
+    from loraloom.cli.output import printable
+
+    path = _jobs().get(number).folder / "log.txt"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if json:
+        print_json({"job": number, "path": path, "log": text})
+    elif text:
+        typer.echo(printable(text), nl=False)
+    else:
+        messages.print(f"Job {number} has written nothing yet.")
+
+
+def anchored(config: TrainConfig) -> TrainConfig:
+    """The settings with whole paths: a worker trains from another folder than this one."""
+    from loraloom import config_tree
+    from loraloom.dataset.reference import is_stored
+    from loraloom.settings import base_folders
+
+    def whole(name: str) -> str:
+        return name if is_stored(name) else str(Path(name).expanduser().resolve())
+
+    tree = config.model_dump(mode="json", exclude_none=True)
+    if tree["base"] not in base_folders():
+        tree["base"] = str(Path(tree["base"]).expanduser().resolve())
+    for place in (tree["data"], tree["prior"], *tree["data"]["concepts"]):
+        if "folder" in place:
+            place["folder"] = whole(place["folder"])
+    return config_tree.validate(tree)
+
+
+def _jobs() -> Jobs:
+    from loraloom.studio.database import open_database
+    from loraloom.studio.jobs import Jobs
+
+    return Jobs(open_database())
+
+
+def _steer(ask: Callable[[Jobs], Job], *, json: bool) -> None:
+    from loraloom.cli import jobs_view
+
+    job = ask(_jobs())
+    if json:
+        print_json(jobs_view.as_tree(job))
+    else:
+        messages.print(jobs_view.sentence(job), markup=False, soft_wrap=True)
+
+
+def _tell_added(job: Job, *, json: bool) -> None:
+    from loraloom.cli import jobs_view
+
+    if json:
+        print_json(jobs_view.as_tree(job))
+    else:
+        messages.print(
+            f"Job {job.id} ({job.name}) is queued. `loraloom worker` runs it; `loraloom jobs watch "
+            f"{job.id}` shows how far it is.",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Jobs as tables, sentences and JSON."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from loraloom.cli.output import messages, print_json, printable
+from loraloom.config import Tree
+from loraloom.studio.job import ENDED, HELD, Job, Request, State
+from loraloom.studio.jobs import Jobs
+from loraloom.train.events import Event, from_tree
+
+LOOK_S = 0.5
+_COLOURS = {State.FINISHED: "green", State.FAILED: "red", State.TRAINING: "cyan"}
+
+
+def as_tree(job: Job) -> Tree:
+    """All that programs are told of a job; times in ISO 8601, UTC."""
+    adapter = job.run_folder / "adapter.safetensors"
+    return {
+        "id": job.id,
+        "name": job.name,
+        "base": tomllib.loads(job.settings)["base"],
+        "state": job.state,
+        "request": job.request,
+        "priority": job.priority,
+        "parent": job.parent_id,
+        "step": job.step,
+        "steps": job.steps,
+        "attempt": job.attempt,
+        "worker": job.worker if job.state in HELD else None,
+        "reason": job.reason or None,
+        "message": job.message or None,
+        "folder": job.run_folder,
+        "adapter": adapter if job.state is State.FINISHED else None,
+        "created": _iso(job.created_at),
+        "started": _iso(job.started_at),
+        "ended": _iso(job.ended_at),
+    }
+
+
+def show_list(jobs: list[Job]) -> None:
+    """A table; what went wrong stands in a line below it."""
+    table = Table("job", "state", "name", "base", "steps", "added", box=None, header_style="bold")
+    for job in jobs:
+        table.add_row(
+            str(job.id), f"[{_COLOURS.get(job.state, 'default')}]{_state(job)}[/]",
+            printable(job.name), tomllib.loads(job.settings)["base"].rpartition("/")[2],
+            f"{job.step}/{job.steps}", _ago(time.time() - job.created_at),
+        )  # fmt: skip
+    console = Console(highlight=False)
+    console.print(table)
+    for job in jobs:
+        if job.message:
+            console.print(f"job {job.id}: {printable(job.message)}", markup=False, soft_wrap=True)
+
+
+def show_job(tree: Tree) -> None:
+    """Name and value of all that is known, a line each."""
+    console = Console(highlight=False)
+    for name, value in tree.items():
+        if value not in (None, "", {}):
+            text = _differences(value) if name == "changed" else printable(str(value))
+            console.print(f"{name + ':':<10} {text}", markup=False, soft_wrap=True)
+
+
+def changed(parent: Job | None, job: Job) -> dict[str, list[Any]]:
+    """Dotted setting -> its value in the parent and in the job, for those that differ."""
+    if parent is None:
+        return {}
+    old, new = (dict(_leaves(tomllib.loads(each.settings))) for each in (parent, job))
+    names = sorted(old.keys() | new.keys())
+    return {n: [old.get(n), new.get(n)] for n in names if old.get(n) != new.get(n)}
+
+
+def sentence(job: Job) -> str:
+    """How a job stands."""
+    match job.state:
+        case State.FAILED:
+            said = f"failed ({job.reason}): {printable(job.message)}"
+        case State.FINISHED:
+            said = f"finished: {job.run_folder / 'adapter.safetensors'}"
+        case State.PAUSED:
+            said = f"is paused; `loraloom jobs resume {job.id}` lets it go on"
+        case State.CANCELLED:
+            said = "was cancelled"
+        case _:
+            said = f"is {_state(job)}, {job.step} of {job.steps} steps"
+    return f"Job {job.id} {said}"
+
+
+def follow(jobs: Jobs, number: int, *, json: bool) -> None:
+    """Show what happens as it happens, until the job ends or is paused."""
+    if json:
+        for body in _bodies(jobs, number):
+            print_json(body)
+        return
+    from loraloom.cli.progress import show_events
+
+    job = jobs.get(number)
+    if job.state is State.QUEUED:
+        messages.print(f"Job {number} waits for a worker (`loraloom worker`).")
+    show_events(_events(jobs, number))
+
+
+def _events(jobs: Jobs, number: int) -> Iterator[Event]:
+    for body in _bodies(jobs, number):
+        event = from_tree(body)
+        if event is not None:
+            yield event
+
+
+def _bodies(jobs: Jobs, number: int) -> Iterator[Mapping[str, Any]]:
+    after = 0
+    while True:
+        job = jobs.get(number)  # before the events: none comes after its end
+        found = jobs.events(number, after=after)
+        for event in found:
+            after = event.id
+            yield event.body
+        if not found and job.state in ENDED | {State.PAUSED}:
+            return
+        if not found:
+            time.sleep(LOOK_S)
+
+
+def _state(job: Job) -> str:
+    asked = {Request.CANCEL: "cancelling", Request.PAUSE: "pausing", Request.STOP: "stopping"}
+    return asked.get(job.request, job.state) if job.state in HELD else job.state
+
+
+def _differences(changes: Mapping[str, list[Any]]) -> str:
+    return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changes.items())
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _iso(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"

@@ -1,0 +1,63 @@
+"""Reading and changing the row of one job, within a transaction."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from loraloom.errors import JobUnknown
+from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State
+from loraloom.studio.tables import events, jobs
+
+
+def as_job(row: Row[Any]) -> Job:
+    """What a row of the table says."""
+    values = dict(row._mapping)
+    for name, kind in (("state", State), ("request", Request), ("reason", Reason)):
+        values[name] = kind(values[name])
+    return Job(**values)
+
+
+def locked(connection: Connection, job_id: int) -> Job:
+    """The job, which nobody else changes before the transaction ends. Raises JobUnknown."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+    if row is None:
+        raise JobUnknown(f"There is no job {job_id}; `loraloom jobs list` shows those there are.")
+    return as_job(row)
+
+
+def change(connection: Connection, job: Job, to: State, why: str, **values: object) -> None:
+    """Bring a locked job into another state, and note it among its events."""
+    assert to in CHANGES[job.state], f"{job.state} -> {to} is no change that is allowed"
+    if to in ENDED:
+        values["ended_at"] = time.time()
+    put(connection, job, state=to, **values)
+    attempt = values.get("attempt", job.attempt)
+    assert isinstance(attempt, int)
+    told = {"event": "state", "state": to, "was": job.state, "why": why}
+    note(connection, job.id, attempt, told)
+
+
+def put(connection: Connection, job: Job, **values: object) -> None:
+    """Set columns of a locked job."""
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(**values))
+
+
+def note(connection: Connection, job_id: int, attempt: int, *happenings: Mapping[str, Any]) -> None:
+    """Append to the job's events; `event` names each."""
+    if happenings:
+        rows = [
+            {
+                "job_id": job_id,
+                "attempt": attempt,
+                "at": time.time(),
+                "name": str(happening["event"])[:32],
+                "body": json.dumps(happening),
+            }
+            for happening in happenings
+        ]
+        connection.execute(insert(events), rows)

@@ -1,0 +1,142 @@
+"""Room for one job at a time: a GPU, or the CPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loraloom.errors import LoraloomError
+from loraloom.studio import exits, trainer
+from loraloom.studio.exits import Failure
+from loraloom.studio.job import Job, Reason, Request
+from loraloom.studio.leases import LeaseLost, Leases
+from loraloom.studio.trainer import Trainer
+
+Tell = Callable[[int | None, str], None]
+"""Called with a job's number, or None, and a sentence."""
+
+
+def gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES can name here, a text for each GPU."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=60)
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return [str(number) for number in range(count)]
+
+
+class Slot:
+    """Brings one job after the other from the claim to its end."""
+
+    def __init__(self, leases: Leases, gpu: str | None, tell: Tell) -> None:
+        self.job: Job | None = None
+        self._leases = leases
+        self._gpu = gpu
+        self._tell = tell
+        self._clear()
+
+    def _clear(self) -> None:
+        self._trainer: Trainer | None = None
+        self._untold: list[Mapping[str, Any]] = []  # events that are not yet in the database
+        self._request = Request.NONE
+        self._refused: Failure | None = None
+
+    def take(self, job: Job) -> None:
+        """Begin with a job that was just claimed."""
+        self.job = job
+        self._tell(job.id, f"{job.name}: attempt {job.attempt}")
+
+    def attend(self, *, due: bool, leaving: bool, grace_s: float) -> None:
+        """Hear the trainer, pass on what the user wants, and end the job when it has ended.
+
+        `due`: a sign of life is; `leaving`: the worker wants to stop. Raises DatabaseUnusable, with
+        nothing forgotten.
+        """
+        if self.job is None:
+            return
+        try:
+            if self._trainer is not None:
+                self._follow(self.job, self._trainer, due=due, leaving=leaving, grace_s=grace_s)
+            elif due:
+                self._start(self.job, leaving=leaving)
+        except LeaseLost:
+            self._tell(self.job.id, "another worker has it, or it has ended; its trainer is ended")
+            self.free()
+
+    def free(self) -> None:
+        """Let go of the job; a trainer that still runs is ended."""
+        if self._trainer is not None:
+            self._trainer.close()
+        self.job = None
+        self._clear()
+
+    def _start(self, job: Job, *, leaving: bool) -> None:
+        """Confirm the lease, then start the trainer once nobody is in the folder any more."""
+        self._request = self._leases.beat(job.lease)
+        if leaving or self._request in (Request.CANCEL, Request.PAUSE):
+            self._leases.release(job.lease)
+            self.free()
+            return
+        try:
+            self._trainer = trainer.start(job, self._gpu)
+        except LoraloomError as error:
+            self._fail(job, Failure(Reason.DISK, str(error)))
+
+    def _follow(
+        self, job: Job, running: Trainer, *, due: bool, leaving: bool, grace_s: float
+    ) -> None:
+        status = running.status  # asked before reading: what it wrote is then all there
+        told = running.read()
+        self._untold += told
+        self._refused = self._refused or _too_large(told)
+        if due or status is not None:
+            self._request = self._leases.beat(job.lease, self._untold)
+            self._untold = []
+        if status is not None:
+            self._end(job, running, status)
+        elif self._refused:
+            running.kill()
+        elif wanted := self._request or (Request.PAUSE if leaving else Request.NONE):
+            running.ask(wanted, grace_s)
+
+    def _end(self, job: Job, ended: Trainer, status: int) -> None:
+        if ended.last.get("event") == "finished":  # which is told when all is written
+            self._leases.finish(job.lease)
+            self._tell(job.id, "finished")
+        elif self._refused:
+            self._fail(job, self._refused)
+            return
+        elif ended.asked_to_leave and ended.last.get("event") != "failed":
+            self._leases.release(job.lease)
+            self._tell(job.id, "stopped")
+        else:
+            self._fail(job, exits.failure(status, ended.last, ended.log, ended.oom_kills_before))
+            return
+        self.free()
+
+    def _fail(self, job: Job, failure: Failure) -> None:
+        self._leases.fail(job.lease, failure.reason, failure.message)
+        self._tell(job.id, f"failed ({failure.reason}): {failure.message}")
+        self.free()
+
+
+def _too_large(told: list[Mapping[str, Any]]) -> Failure | None:
+    """The refusal of a run that is told to need more memory than there is, before it loads."""
+    for event in told:
+        match event:
+            case {"event": "planned", "peak_mib": int(peak), "available_mib": int(available)}:
+                if peak > available:
+                    return Failure(
+                        Reason.MEMORY,
+                        f"This run would need about {peak / 1024:.1f} GiB of memory, and there are "
+                        f"{available / 1024:.1f} GiB. `loraloom plan` tells what to change to need "
+                        "less; retry with it.",
+                    )
+    return None

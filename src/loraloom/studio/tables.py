@@ -1,0 +1,79 @@
+"""What the database holds. A change here needs a migration beside it (migrations/versions)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+from loraloom.studio.job import Reason, Request, State
+
+VERSION = "0001"
+"""The newest migration."""
+
+metadata = MetaData(
+    naming_convention={
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def one_of(column: str, values: type[State] | type[Request] | type[Reason]) -> CheckConstraint:
+    """A column that holds one of the values only."""
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("token", String(16), nullable=False),  # makes the name of its folder unique
+    Column("settings", Text, nullable=False),  # TOML, complete
+    Column("parent_id", ForeignKey("jobs.id")),
+    Column("priority", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("request", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),  # counts claims: the fencing token
+    Column("beat", Integer, nullable=False),  # counts signs of life of this attempt
+    Column("losses", Integer, nullable=False),  # attempts lost since the last checkpoint
+    Column("worker", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("saved_step", Integer, nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created_at", Float, nullable=False),  # seconds since 1970, UTC; so are the others
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    one_of("state", State),
+    one_of("request", Request),
+    one_of("reason", Reason),
+    Index("ix_jobs_queue", "state", "priority", "id"),
+    sqlite_autoincrement=True,  # the number of a job is never given twice
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("name", String(32), nullable=False),
+    Column("body", Text, nullable=False),  # JSON
+    Index("ix_events_job", "job_id", "id"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,167 @@
+"""A job's trainer: `loraloom train` as a child process in a group of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from loraloom.files import telling_failures, write_atomic
+from loraloom.studio import claimed_folder
+from loraloom.studio.exits import oom_kills
+from loraloom.studio.job import Job, Request
+
+LOG = "log.txt"
+SETTINGS = "settings.toml"
+_PR_SET_PDEATHSIG = 1
+_SIGNALS = {
+    Request.CANCEL: signal.SIGTERM,
+    Request.PAUSE: signal.SIGTERM,
+    Request.STOP: signal.SIGUSR1,
+}
+"""What the trainer knows: SIGTERM saves after the step at hand, SIGUSR1 ends with the adapter."""
+
+
+def start(job: Job, gpu: str | None) -> Trainer | None:
+    """Start or go on with the job's run; None while an earlier trainer is still in its folder.
+
+    Raises DiskFull, OutputUnwritable.
+    """
+    with telling_failures(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        lock = claimed_folder.take(job.folder)
+    if lock is None:
+        claimed_folder.evict(job.folder)
+        return None
+    try:
+        write_atomic(job.folder / SETTINGS, job.settings.encode())
+        return Trainer(job, lock, gpu)
+    finally:
+        os.close(lock)  # the trainer has its own
+
+
+class Trainer:
+    """The running process, what it told and how it ended."""
+
+    def __init__(self, job: Job, lock: int, gpu: str | None) -> None:
+        self._job = job
+        self._rest = b""
+        self._asked: dict[Request, float] = {}
+        self.oom_kills_before = oom_kills()
+        self.last: Mapping[str, Any] = {}
+        """The last event of it: "finished", "failed", or something on the way."""
+        command = [sys.executable, "-m", "loraloom", "train", str(job.folder / SETTINGS)]
+        command += ["--out", str(job.run_folder), "--resume", "--json"]
+        visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+        with telling_failures(self.log), self.log.open("ab") as log:
+            when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            log.write(f"--- attempt {job.attempt}, {when}, {job.worker}\n".encode())
+            log.flush()
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **visible},
+                pass_fds=[lock],
+                start_new_session=True,
+                preexec_fn=_tied_to_parent(lock),
+            )
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        os.set_blocking(self._output.fileno(), False)
+
+    @property
+    def log(self) -> Path:
+        """What all attempts wrote for people."""
+        return self._job.folder / LOG
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def ask(self, request: Request, grace_s: float) -> None:
+        """Pass on what the user wants; end it when it does not obey within the grace time.
+
+        Ending with the adapter takes as long as it takes: it measures and writes.
+        """
+        if request is Request.STOP and not self.last:
+            return  # it does not listen yet
+        if request not in self._asked:
+            self._asked[request] = time.monotonic()
+            self._send(_SIGNALS[request])
+        elif request is not Request.STOP and time.monotonic() - self._asked[request] > grace_s:
+            self.kill()
+
+    @property
+    def asked_to_leave(self) -> bool:
+        """Whether its stopping is what was asked for."""
+        return bool(self._asked.keys() & {Request.CANCEL, Request.PAUSE})
+
+    def kill(self) -> None:
+        """End the whole group at once."""
+        self._send(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End what still runs, and wait for it."""
+        self.kill()
+        self._process.wait()
+        self._output.close()
+
+    def read(self) -> list[Mapping[str, Any]]:
+        """The events told since the last call."""
+        told = []
+        *lines, self._rest = (self._rest + self._available()).split(b"\n")
+        for line in lines:
+            event = _event(line)
+            if event is None:
+                with self.log.open("ab") as log:
+                    log.write(line + b"\n")
+            else:
+                told.append(event)
+        if told:
+            self.last = told[-1]
+        return told
+
+    def _available(self) -> bytes:
+        parts = []
+        while part := self._output.read(1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:  # not waited for: the number cannot be another's yet
+            os.killpg(self._process.pid, number)
+
+
+def _event(line: bytes) -> Mapping[str, Any] | None:
+    """What a line tells, if it is an event."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
+
+
+def _tied_to_parent(lock: int) -> Callable[[], None]:
+    """What the child does first: write its number into the lock, and ask to die with its parent."""
+    parent = os.getpid()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        os.write(lock, str(os.getpid()).encode())
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
