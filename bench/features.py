@@ -103,7 +103,7 @@ ROWS = (
 
 
 def measure(row: Row, pictures: int, changes: dict[str, Any]) -> dict[str, Any]:
-    """Train and examine one row; the marks are those of the worst subject."""
+    """Train and examine one row; marks for each of its subjects."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         row.pictures(folder, row.subjects)

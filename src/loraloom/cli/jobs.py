@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loraloom.cli.output import messages, print_json
-from loraloom.cli.train import Preset, complete, is_run, read_source
-from loraloom.kinds import Kind
+from loraloom.cli.train import (
+    Assignments,
+    BaseName,
+    KindName,
+    PresetName,
+    Trigger,
+    chosen,
+    complete,
+    is_run,
+    read_source,
+)
 
 if TYPE_CHECKING:
     from loraloom.config import TrainConfig
@@ -20,9 +29,6 @@ if TYPE_CHECKING:
 
 Number = Annotated[int, typer.Argument(metavar="JOB", help="its number in `jobs list`")]
 AsJson = Annotated[bool, typer.Option("--json", help="one line of JSON")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=V", help="any setting; repeat for several")
-]
 Priority = Annotated[int, typer.Option(help="jobs of higher priority go first", min=-9, max=9)]
 
 app = typer.Typer(no_args_is_help=True, help="Queue runs, look at them, steer them.")
@@ -36,14 +42,10 @@ def add(
             metavar="CONFIG.toml|FOLDER|NAME[@SNAPSHOT]|RUN", help="as `loraloom train` takes it"
         ),
     ],
-    base: Annotated[
-        str | None, typer.Option(help="name or folder of the base model (else: starter)")
-    ] = None,
-    kind: Annotated[Kind | None, typer.Option(help="what is learnt (else: character)")] = None,
-    trigger: Annotated[
-        str | None, typer.Option(help="words that call what is learnt; put into captions if absent")
-    ] = None,
-    preset: Annotated[Preset, typer.Option(help="where the defaults come from")] = "standard",
+    base: BaseName = None,
+    kind: KindName = None,
+    trigger: Trigger = None,
+    preset: PresetName = "standard",
     assignments: Assignments = None,
     name: Annotated[str | None, typer.Option(help="what to call it (else: the source)")] = None,
     priority: Priority = 0,
@@ -55,8 +57,7 @@ def add(
     loraloom jobs add my-pictures --kind character --trigger "ohwx woman"
     loraloom jobs add cups@3f2a91c0 --set adapter.rank=8 --priority 1
     """
-    given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
-    options = {option: value for option, value in given.items() if value is not None}
+    options = chosen(base, kind, trigger)
     config = anchored(complete(read_source(source), options, assignments or [], preset))
     usual = source.resolve().name if is_run(source) else source.resolve().stem
     _tell_added(_jobs().add(config, name or usual, priority=priority), json=json)

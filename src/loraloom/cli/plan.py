@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loraloom.cli.output import print_json
-from loraloom.cli.train import complete, read_source
+from loraloom.cli.train import (
+    Assignments,
+    KindName,
+    Preset,
+    PresetName,
+    chosen,
+    complete,
+    read_source,
+)
 from loraloom.errors import ConfigInvalid
 from loraloom.kinds import Kind
 
 if TYPE_CHECKING:
     from loraloom.config import TrainConfig, Tree
     from loraloom.train.planning import Plan
-
-Preset = Literal["beginner", "standard", "expert"]
 
 
 def plan(
@@ -28,12 +34,9 @@ def plan(
         ),
     ] = None,
     base: Annotated[str | None, typer.Option(help="name or folder of the base model")] = None,
-    kind: Annotated[Kind | None, typer.Option(help="what is learnt (else: character)")] = None,
-    preset: Annotated[Preset, typer.Option(help="where the defaults come from")] = "standard",
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=V", help="any setting; repeat for several"),
-    ] = None,
+    kind: KindName = None,
+    preset: PresetName = "standard",
+    assignments: Assignments = None,
     card: Annotated[
         str | None, typer.Option(help='a card by name, such as "RTX 3060" (else: this machine)')
     ] = None,
@@ -48,8 +51,7 @@ def plan(
     """
     from loraloom.train import planning
 
-    given = {"base": base, "kind": kind and kind.value}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = chosen(base, kind)
     if source is not None:
         config = complete(read_source(source), options, assignments or [], preset)
     elif base is not None:

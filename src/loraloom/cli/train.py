@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 Preset = Literal["beginner", "standard", "expert"]
 
+BaseName = Annotated[
+    str | None, typer.Option(help="name or folder of the base model (else: starter)")
+]
+KindName = Annotated[Kind | None, typer.Option(help="what is learnt (else: character)")]
+Trigger = Annotated[
+    str | None, typer.Option(help="words that call what is learnt; put into captions if absent")
+]
+PresetName = Annotated[Preset, typer.Option(help="where the defaults come from")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=V", help="any setting; repeat for several")
+]
+
 
 def train(
     source: Annotated[
@@ -29,21 +41,14 @@ def train(
             help="settings, a folder of captioned pictures, a stored dataset, or a run's folder",
         ),
     ],
-    base: Annotated[
-        str | None, typer.Option(help="name or folder of the base model (else: starter)")
-    ] = None,
-    kind: Annotated[Kind | None, typer.Option(help="what is learnt (else: character)")] = None,
-    trigger: Annotated[
-        str | None, typer.Option(help="words that call what is learnt; put into captions if absent")
-    ] = None,
+    base: BaseName = None,
+    kind: KindName = None,
+    trigger: Trigger = None,
     out: Annotated[
         Path | None, typer.Option(help="folder for the run (else: out/NAME-OF-SOURCE)")
     ] = None,
-    preset: Annotated[Preset, typer.Option(help="where the defaults come from")] = "standard",
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=V", help="any setting; repeat for several"),
-    ] = None,
+    preset: PresetName = "standard",
+    assignments: Assignments = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON an event")] = False,
 ) -> None:
@@ -56,8 +61,7 @@ def train(
     loraloom train out/mine --resume
     torchrun --nproc-per-node 2 --no-python loraloom train settings.toml
     """
-    given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = chosen(base, kind, trigger)
     with telling_programs(json):
         config = complete(read_source(source), options, assignments or [], preset)
         usual = source if is_run(source) else Path("out") / source.resolve().stem
@@ -96,6 +100,12 @@ def read_source(source: Path) -> Tree:
             f"{source} does not exist; name a folder of pictures, a stored dataset or a TOML file"
         )
     return config_tree.read_toml(source)
+
+
+def chosen(base: str | None, kind: Kind | None, trigger: str | None = None) -> dict[str, str]:
+    """The settings that these options stand for, where they were given."""
+    given = {"base": base, "kind": kind and kind.value, "trigger": trigger}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def complete(

@@ -64,12 +64,9 @@ class FittedAdapters:
             inner = f"adapter_{len(self._loaded)}"
             # Scale folded in: diffusers mixes up alphas that differ between modules.
             tensors = to_diffusers(with_unit_scale(state))
+            load = getattr(self._host, "load_lora_weights", None) or self._host.load_lora_adapter
             for one in experts or ("",):
-                options = self._family.loading(one)
-                load = (
-                    getattr(self._host, "load_lora_weights", None) or self._host.load_lora_adapter
-                )
-                load(tensors, adapter_name=inner, **options)
+                load(tensors, adapter_name=inner, **self._family.loading(one))
             self._loaded[name] = inner
         else:  # diffusers loads none of the other kinds rightly at each scale
             for one in experts or ("",):
