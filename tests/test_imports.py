@@ -21,6 +21,7 @@ ORDER = [
     ["generate"],
     ["evaluate"],
     ["starter", "studio"],
+    ["web"],
     ["cli"],
     ["__main__"],
 ]

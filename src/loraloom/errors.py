@@ -188,3 +188,7 @@ class JobUnknown(LoraloomError):
 
 class JobRefused(LoraloomError):
     """What was asked of a job does not fit the state that it is in."""
+
+
+class ServerRefused(LoraloomError):
+    """The studio cannot be served here: its folder or port is taken, or it would not be safe."""

@@ -21,6 +21,7 @@ from loraloom.cli import (
     generate,
     jobs,
     plan,
+    studio,
     train,
     worker,
 )
@@ -42,6 +43,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(studio.studio)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(plan.plan)

@@ -72,10 +72,11 @@ def list_jobs(json: AsJson = False) -> None:
     loraloom jobs list --json
     """
     from loraloom.cli import jobs_view
+    from loraloom.studio.described import as_tree
 
     found = _jobs().all()
     if json:
-        print_json([jobs_view.as_tree(job) for job in found])
+        print_json([as_tree(job) for job in found])
     elif found:
         jobs_view.show_list(found)
     else:
@@ -90,11 +91,12 @@ def show(number: Number, json: AsJson = False) -> None:
     loraloom jobs show 3
     """
     from loraloom.cli import jobs_view
+    from loraloom.studio.described import as_tree, changed
 
     jobs = _jobs()
     job = jobs.get(number)
     parent = None if job.parent_id is None else jobs.get(job.parent_id)
-    tree = jobs_view.as_tree(job) | {"changed": jobs_view.changed(parent, job)}
+    tree = as_tree(job) | {"changed": changed(parent, job)}
     if json:
         print_json(tree)
     else:
@@ -235,19 +237,20 @@ def _jobs() -> Jobs:
 
 def _steer(ask: Callable[[Jobs], Job], *, json: bool) -> None:
     from loraloom.cli import jobs_view
+    from loraloom.studio.described import as_tree
 
     job = ask(_jobs())
     if json:
-        print_json(jobs_view.as_tree(job))
+        print_json(as_tree(job))
     else:
         messages.print(jobs_view.sentence(job), markup=False, soft_wrap=True)
 
 
 def _tell_added(job: Job, *, json: bool) -> None:
-    from loraloom.cli import jobs_view
+    from loraloom.studio.described import as_tree
 
     if json:
-        print_json(jobs_view.as_tree(job))
+        print_json(as_tree(job))
     else:
         messages.print(
             f"Job {job.id} ({job.name}) is queued. `loraloom worker` runs it; `loraloom jobs watch "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,31 +18,6 @@ from loraloom.train.events import Event, from_tree
 
 LOOK_S = 0.5
 _COLOURS = {State.FINISHED: "green", State.FAILED: "red", State.TRAINING: "cyan"}
-
-
-def as_tree(job: Job) -> Tree:
-    """All that programs are told of a job; times in ISO 8601, UTC."""
-    adapter = job.run_folder / "adapter.safetensors"
-    return {
-        "id": job.id,
-        "name": job.name,
-        "base": tomllib.loads(job.settings)["base"],
-        "state": job.state,
-        "request": job.request,
-        "priority": job.priority,
-        "parent": job.parent_id,
-        "step": job.step,
-        "steps": job.steps,
-        "attempt": job.attempt,
-        "worker": job.worker if job.state in HELD else None,
-        "reason": job.reason or None,
-        "message": job.message or None,
-        "folder": job.run_folder,
-        "adapter": adapter if job.state is State.FINISHED else None,
-        "created": _iso(job.created_at),
-        "started": _iso(job.started_at),
-        "ended": _iso(job.ended_at),
-    }
 
 
 def show_list(jobs: list[Job]) -> None:
@@ -69,15 +43,6 @@ def show_job(tree: Tree) -> None:
         if value not in (None, "", {}):
             text = _differences(value) if name == "changed" else printable(str(value))
             console.print(f"{name + ':':<10} {text}", markup=False, soft_wrap=True)
-
-
-def changed(parent: Job | None, job: Job) -> dict[str, list[Any]]:
-    """Dotted setting -> its value in the parent and in the job, for those that differ."""
-    if parent is None:
-        return {}
-    old, new = (dict(_leaves(tomllib.loads(each.settings))) for each in (parent, job))
-    names = sorted(old.keys() | new.keys())
-    return {n: [old.get(n), new.get(n)] for n in names if old.get(n) != new.get(n)}
 
 
 def sentence(job: Job) -> str:
@@ -138,20 +103,6 @@ def _state(job: Job) -> str:
 
 def _differences(changes: Mapping[str, list[Any]]) -> str:
     return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changes.items())
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _iso(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
 
 
 def _ago(seconds: float) -> str:

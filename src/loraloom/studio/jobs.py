@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
@@ -25,6 +25,7 @@ class JobEvent:
     """What happened in an attempt of a job: a change of state, or what its trainer told."""
 
     id: int
+    job_id: int
     attempt: int
     at: float
     body: Mapping[str, Any]
@@ -80,17 +81,31 @@ class Jobs:
             rows = connection.execute(select(jobs).order_by(jobs.c.id.desc())).all()
         return [as_job(row) for row in rows]
 
-    def events(self, job_id: int, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
-        """What happened, in order, from behind the event numbered `after`."""
-        found = (
-            select(events.c.id, events.c.attempt, events.c.at, events.c.body)
-            .where(events.c.job_id == job_id, events.c.id > after)
-            .order_by(events.c.id)
-            .limit(limit)
-        )
+    def page(self, *, before: int | None = None, limit: int = 50) -> list[Job]:
+        """The newest jobs, or the newest of those older than the one numbered `before`."""
+        found = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+        if before is not None:
+            found = found.where(jobs.c.id < before)
+        with self._database.reading() as connection:
+            return [as_job(row) for row in connection.execute(found)]
+
+    def events(
+        self, job_id: int | None = None, *, after: int = 0, limit: int = 1000
+    ) -> list[JobEvent]:
+        """What happened to a job, or to any, in order, from behind the event numbered `after`."""
+        found = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        if job_id is not None:
+            found = found.where(events.c.job_id == job_id)
         with self._database.reading() as connection:
             rows = connection.execute(found).all()
-        return [JobEvent(row.id, row.attempt, row.at, json.loads(row.body)) for row in rows]
+        return [
+            JobEvent(row.id, row.job_id, row.attempt, row.at, json.loads(row.body)) for row in rows
+        ]
+
+    def last_event(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        with self._database.reading() as connection:
+            return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def cancel(self, job_id: int) -> Job:
         """Give a job up: at once where it waits, between steps where it runs. Again: no change.

@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from loraloom.studio.job import Reason, Request, State
 
-VERSION = "0001"
+VERSION = "0004"
 """The newest migration."""
 
 metadata = MetaData(

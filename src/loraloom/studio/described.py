@@ -1,0 +1,60 @@
+"""Jobs as programs and pages are told of them."""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from loraloom.config import Tree
+from loraloom.studio.job import HELD, Job, State
+
+
+def as_tree(job: Job) -> Tree:
+    """All that programs are told of a job; times in ISO 8601, UTC."""
+    adapter = job.run_folder / "adapter.safetensors"
+    return {
+        "id": job.id,
+        "name": job.name,
+        "base": tomllib.loads(job.settings)["base"],
+        "state": job.state,
+        "request": job.request,
+        "priority": job.priority,
+        "parent": job.parent_id,
+        "step": job.step,
+        "steps": job.steps,
+        "attempt": job.attempt,
+        "worker": job.worker if job.state in HELD else None,
+        "reason": job.reason or None,
+        "message": job.message or None,
+        "folder": job.run_folder,
+        "adapter": adapter if job.state is State.FINISHED else None,
+        "created": iso(job.created_at),
+        "started": iso(job.started_at),
+        "ended": iso(job.ended_at),
+    }
+
+
+def changed(old: Job | None, new: Job) -> dict[str, list[Any]]:
+    """Dotted setting -> its old and its new value, for those that differ; {} without an old job."""
+    if old is None:
+        return {}
+    before, after = (dict(_leaves(tomllib.loads(job.settings))) for job in (old, new))
+    names = sorted(before.keys() | after.keys())
+    return {n: [before.get(n), after.get(n)] for n in names if before.get(n) != after.get(n)}
+
+
+def iso(seconds: float | None) -> str | None:
+    """Seconds since 1970 as ISO 8601, UTC."""
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

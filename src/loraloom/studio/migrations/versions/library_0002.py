@@ -1,0 +1,10 @@
+"""Tasks of jobs, adapters and generations."""
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the tables."""

@@ -1,0 +1,27 @@
+"""Everything that a server works on: the data folder, the database, and what lies in both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loraloom.dataset.store import Store
+from loraloom.settings import data_folder
+from loraloom.studio.database import Database, open_database
+from loraloom.studio.jobs import Jobs
+
+
+@dataclass(frozen=True)
+class Studio:
+    """One installation."""
+
+    data: Path
+    database: Database
+    jobs: Jobs
+    datasets: Store
+
+
+def open_studio() -> Studio:
+    """That of LORALOOM_HOME and LORALOOM_DATABASE. Raises DatabaseUnusable, DataNewer."""
+    database = open_database()
+    return Studio(data_folder(), database, Jobs(database), Store())

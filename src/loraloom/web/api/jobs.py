@@ -1,0 +1,156 @@
+"""/jobs: runs in the queue, how they go, and what they left."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path as File
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, PlainTextResponse
+
+from loraloom.studio import described
+from loraloom.studio.job import Job, Reason, Request, State
+from loraloom.web.problems import ANSWERS
+from loraloom.web.who import StudioNow
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=ANSWERS)
+Number = Annotated[int, Path(alias="job", ge=1, le=2**31 - 1)]
+
+
+class JobBody(BaseModel):
+    """One job; times in ISO 8601, UTC."""
+
+    id: int
+    name: str
+    base: str
+    state: State
+    request: Request
+    priority: int
+    parent: int | None
+    step: int
+    steps: int
+    attempt: int
+    worker: str | None
+    reason: Reason | None
+    message: str | None
+    folder: File
+    adapter: File | None
+    created: str
+    started: str | None
+    ended: str | None
+
+
+class JobPage(BaseModel):
+    """Some jobs, the newest first; `next` is the `before` of those behind them."""
+
+    jobs: list[JobBody]
+    next: int | None
+
+
+class EventBody(BaseModel):
+    """What happened in an attempt of a job; `at` in seconds since 1970."""
+
+    id: int
+    job: int
+    attempt: int
+    at: float
+    body: dict[str, Any]
+
+
+def body(job: Job) -> JobBody:
+    """As the API tells it."""
+    return JobBody(**described.as_tree(job))
+
+
+@router.get("")
+def list_jobs(
+    studio: StudioNow,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> JobPage:
+    """List jobs, the newest first."""
+    found = studio.jobs.page(before=before, limit=limit + 1)
+    more = found[limit - 1].id if len(found) > limit else None
+    return JobPage(jobs=[body(job) for job in found[:limit]], next=more)
+
+
+@router.get("/{job}")
+def show_job(studio: StudioNow, job: Number) -> JobBody:
+    """One job."""
+    return body(studio.jobs.get(job))
+
+
+@router.get("/{job}/settings", response_class=PlainTextResponse)
+def settings(studio: StudioNow, job: Number) -> PlainTextResponse:
+    """The complete settings of a job, as TOML."""
+    return PlainTextResponse(studio.jobs.get(job).settings, media_type="application/toml")
+
+
+@router.get("/{job}/events")
+def list_events(
+    studio: StudioNow,
+    job: Number,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
+) -> list[EventBody]:
+    """What happened to a job, in order."""
+    studio.jobs.get(job)
+    return [
+        EventBody(id=e.id, job=e.job_id, attempt=e.attempt, at=e.at, body=dict(e.body))
+        for e in studio.jobs.events(job, after=after, limit=limit)
+    ]
+
+
+@router.get("/{job}/log", response_class=PlainTextResponse)
+def log(studio: StudioNow, job: Number) -> PlainTextResponse:
+    """What the trainer of a job wrote, in all its attempts."""
+    path = studio.jobs.get(job).folder / "log.txt"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return PlainTextResponse(text)
+
+
+@router.get("/{job}/files/{name:path}", response_class=FileResponse)
+def download(studio: StudioNow, job: Number, name: str) -> FileResponse:
+    """A file of the job's run folder: adapter.safetensors, samples, adapters of single steps."""
+    return run_file(studio.jobs.get(job), name)
+
+
+@router.post("/{job}/cancel")
+def cancel(studio: StudioNow, job: Number) -> JobBody:
+    """Give a job up: at once if it waits, after the step at hand if it runs."""
+    return body(studio.jobs.cancel(job))
+
+
+@router.post("/{job}/stop")
+def stop(studio: StudioNow, job: Number) -> JobBody:
+    """End a running job after the step at hand and keep its adapter."""
+    return body(studio.jobs.stop(job))
+
+
+@router.post("/{job}/pause")
+def pause(studio: StudioNow, job: Number) -> JobBody:
+    """Let a job wait until it is resumed; one that runs saves first."""
+    return body(studio.jobs.pause(job))
+
+
+@router.post("/{job}/resume")
+def resume(studio: StudioNow, job: Number) -> JobBody:
+    """Take up a paused or failed job from its last checkpoint."""
+    return body(studio.jobs.resume(job))
+
+
+def run_file(job: Job, name: str) -> FileResponse:
+    """A file below the job's run folder, and no other. Raises HTTPException."""
+    folder = job.run_folder.resolve()
+    path = (folder / name.replace("\0", "")).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise HTTPException(404, f"The run of job {job.id} has no file {name!r}.")
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    shown = kind in ("image/png", "image/jpeg", "image/webp", "video/mp4")
+    return FileResponse(
+        path, media_type=kind if shown else "application/octet-stream",
+        filename=f"{job.name}-{path.name}" if not shown else None,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""The web application: routes, checks of every request, and how errors are told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import Depends, FastAPI
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+import loraloom
+from loraloom.studio.studio import Studio
+from loraloom.web import api, pages, problems
+from loraloom.web.guard import Guard
+from loraloom.web.live import Live
+from loraloom.web.texts import Language
+from loraloom.web.who import signed_in
+
+STATIC = Path(str(files("loraloom") / "web" / "static"))
+
+
+def create_app(studio: Studio, hosts: frozenset[str]) -> FastAPI:
+    """The application of one installation, for requests to one of `hosts` ("127.0.0.1:8420")."""
+    live = Live(studio.jobs)
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        async with live.running():
+            yield
+
+    app = FastAPI(
+        title="Loraloom",
+        version=loraloom.__version__,
+        description="Datasets, training jobs, adapters and pictures of one studio.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=running,
+    )
+    app.state.studio = studio
+    app.state.live = live
+    problems.install(app)
+    for router in api.ROUTERS:
+        app.include_router(router, prefix="/api/v1", dependencies=[Depends(signed_in)])
+    for router in pages.ROUTERS:
+        app.include_router(router, include_in_schema=False, dependencies=[Depends(signed_in)])
+    app.mount(f"/static/{loraloom.__version__}", Assets(directory=STATIC))
+    app.add_middleware(Language)
+    app.add_middleware(Guard, hosts=hosts)
+    return app
+
+
+class Assets(StaticFiles):
+    """Our own files: their addresses hold the version, so that browsers may keep them."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """As StaticFiles, to be asked for again by its ETag only."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

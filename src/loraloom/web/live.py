@@ -1,0 +1,94 @@
+"""What happens to jobs, told to all open browsers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from starlette.concurrency import run_in_threadpool
+
+from loraloom.errors import LoraloomError
+from loraloom.studio.jobs import JobEvent, Jobs
+
+LOOK_S = 0.5
+"""Between looks into the database, while anybody listens."""
+PING_S = 15.0
+"""Without news for so long, a comment is sent: proxies and browsers drop silent connections."""
+BATCH = 500
+_LOG = logging.getLogger("loraloom.web")
+
+
+class Live:
+    """Reads new events once, and hands each batch, as the bytes of a server-sent event, to all."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._listeners: set[asyncio.Queue[bytes | None]] = set()
+        self._last = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch the database as long as this is open; every stream ends with it."""
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            self.close()
+
+    def close(self) -> None:
+        """End every stream."""
+        for queue in self._listeners:
+            queue.put_nowait(None)
+
+    async def stream(self, after: int | None) -> AsyncIterator[bytes]:
+        """Batches behind the event numbered `after`, or from now on."""
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        last = await run_in_threadpool(self._jobs.last_event)
+        if not self._listeners:
+            self._last = last
+        self._listeners.add(queue)
+        try:
+            yield b"retry: 2000\n\n"
+            while after is not None and after < last:
+                missed = await run_in_threadpool(self._jobs.events, after=after, limit=BATCH)
+                if not missed:
+                    break
+                after = missed[-1].id
+                yield as_batch(missed)
+            while True:
+                try:
+                    batch = await asyncio.wait_for(queue.get(), PING_S)
+                except TimeoutError:
+                    batch = b": still here\n\n"
+                if batch is None:
+                    return
+                yield batch
+        finally:
+            self._listeners.discard(queue)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._listeners:
+                continue
+            try:
+                found = await run_in_threadpool(self._jobs.events, after=self._last, limit=BATCH)
+            except LoraloomError as error:
+                _LOG.warning("No news of the jobs: %s", error)
+                continue
+            if found:
+                self._last = found[-1].id
+                for queue in self._listeners:
+                    queue.put_nowait(as_batch(found))
+
+
+def as_batch(events: list[JobEvent]) -> bytes:
+    """One server-sent event: a JSON list of what happened, each with the number of its job."""
+    told = [{"id": e.id, "job": e.job_id, "at": e.at, **e.body} for e in events]
+    return f"id: {events[-1].id}\ndata: {json.dumps(told)}\n\n".encode()
