@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT := apt-get -o DPkg::Lock::Timeout=300
 
-.PHONY: install demo test matrix bench clean
+.PHONY: install demo test matrix texts bench clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +18,9 @@ test: install test-system
 
 matrix: install
 	$(BIN)/python -m pytest -m matrix -n logical
+
+texts: install
+	$(BIN)/python assets/texts.py
 
 bench: install
 	$(BIN)/python -m bench.steps --model starter --batch 1,4
