@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT := apt-get -o DPkg::Lock::Timeout=300
 
-.PHONY: install demo test matrix texts bench clean
+.PHONY: install demo test matrix chaos texts bench clean
 
 install: $(VENV)/.installed
 
@@ -13,11 +13,14 @@ demo: install
 test: install test-system
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not matrix" -n logical --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not matrix and not chaos" -n logical --dist loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='*/loraloom/train/*,*/loraloom/adapters/*' --fail-under=90
 
 matrix: install
 	$(BIN)/python -m pytest -m matrix -n logical
+
+chaos: install
+	$(BIN)/python -m pytest -m chaos -s
 
 texts: install
 	$(BIN)/python assets/texts.py
