@@ -31,10 +31,15 @@ class Remark:
     text: str
     values: Mapping[str, object] = field(default_factory=dict)
 
+    @classmethod
+    def told(cls, about: str, sentence: str) -> Remark:
+        """What an error says."""
+        return cls(about, "%(sentence)s", {"sentence": sentence})
+
     @property
     def sentence(self) -> str:
         """In English."""
-        return self.text % self.values if self.values else self.text
+        return self.text % self.values
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) ->
     try:
         family = families.detect(base)
     except BaseUnknown as error:
-        blocking.append(Remark("base", str(error)))
+        blocking.append(Remark.told("base", str(error)))
         base, tree = STARTER, {**tree, "base": STARTER}
         family = families.detect(base)
     info, profile = family.info, family.profile(resolve_base(base))
@@ -94,7 +99,7 @@ def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) ->
         try:
             pictures = _pictures(data, clips=info.frames is not None)
         except LoraloomError as error:
-            blocking.append(Remark("dataset", str(error)))
+            blocking.append(Remark.told("dataset", str(error)))
     config, wrong = _complete(tree, info, profile, preset, pictures)
     blocking += wrong
     if pictures is not None:
@@ -160,7 +165,7 @@ def _complete(
         try:
             return recipe.resolve(tree, preset=preset, keep=False), []
         except LoraloomError as error:
-            wrong = [Remark("settings", line) for line in str(error).split("\n")]
+            wrong = [Remark.told("settings", line) for line in str(error).split("\n")]
     else:
         wrong = []
     data = tree.get("data")
@@ -174,7 +179,7 @@ def _complete(
     try:
         return recipe.fill(usable, info, profile, images, preset), wrong
     except LoraloomError as error:
-        wrong = wrong or [Remark("settings", line) for line in str(error).split("\n")]
+        wrong = wrong or [Remark.told("settings", line) for line in str(error).split("\n")]
     plain: Tree = {"base": str(tree.get("base") or STARTER), "kind": kind.value}
     if info.experts:
         plain["expert"] = info.experts[0]

@@ -74,9 +74,7 @@ class Progress:
 def progress(jobs: Jobs, job: Job) -> Progress:
     """Of one job, now."""
     told = jobs.events(job.id, names=_TOLD, limit=_MOST, newest=True)
-    recent = jobs.events(job.id, names=("step",), limit=_RECENT_STEPS, newest=True)
-    seconds = [e.body["seconds"] for e in recent if e.attempt == job.attempt]
-    each = statistics.median(seconds) if seconds else None
+    each = _pace(jobs, job)
     by_name: dict[str, list[Body]] = {}
     for event in told:
         by_name.setdefault(str(event.body["event"]), []).append(event.body)
@@ -88,10 +86,8 @@ def progress(jobs: Jobs, job: Job) -> Progress:
     counted = (
         newest if newest.get("event") == "stage" and stage in ("preparing", "sampling") else {}
     )
-    left = None
-    if job.state in HELD and each is not None:
-        left = (job.steps - job.step) * each
-    elif job.state in (State.QUEUED, State.PREPARING) and planned:
+    left = _left(job, each)
+    if left is None and job.state in (State.QUEUED, State.PREPARING) and planned:
         left = planned["minutes"] * 60 * (1 - job.step / max(job.steps, 1))
     return Progress(
         stage, work, int(counted.get("done", job.step)), int(counted.get("total", job.steps)),
@@ -105,6 +101,11 @@ def progress(jobs: Jobs, job: Job) -> Progress:
         ),
         adapters(job, finished),
     )  # fmt: skip
+
+
+def time_left(jobs: Jobs, job: Job) -> float | None:
+    """Seconds until the last step of a running job; None where nobody can tell yet."""
+    return _left(job, _pace(jobs, job))
 
 
 def adapters(job: Job, finished: Body | None) -> tuple[AdapterFile, ...]:
@@ -136,6 +137,16 @@ def _stage(job: Job, newest: Body) -> tuple[str, str]:
     if job.state is State.PREPARING or not job.step:
         return "preparing", str(newest["name"]) if newest.get("event") == "stage" else "loading"
     return ("saving", "") if job.step >= job.steps else ("training", "")
+
+
+def _pace(jobs: Jobs, job: Job) -> float | None:
+    recent = jobs.events(job.id, names=("step",), limit=_RECENT_STEPS, newest=True)
+    seconds = [e.body["seconds"] for e in recent if e.attempt == job.attempt]
+    return statistics.median(seconds) if seconds else None
+
+
+def _left(job: Job, each: float | None) -> float | None:
+    return (job.steps - job.step) * each if job.state in HELD and each is not None else None
 
 
 def _last(by_name: Mapping[str, list[Body]], name: str) -> Body | None:
