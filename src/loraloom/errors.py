@@ -190,5 +190,13 @@ class JobRefused(LoraloomError):
     """What was asked of a job does not fit the state that it is in."""
 
 
+class StartRefused(DatasetProblems):
+    """A run cannot be started yet; everything that stands in its way is told."""
+
+
+class PlanFailed(LoraloomError):
+    """The memory and time of a run could not be estimated just now."""
+
+
 class ServerRefused(LoraloomError):
     """The studio cannot be served here: its folder or port is taken, or it would not be safe."""

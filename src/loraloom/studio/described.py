@@ -41,7 +41,12 @@ def changed(old: Job | None, new: Job) -> dict[str, list[Any]]:
     """Dotted setting -> its old and its new value, for those that differ; {} without an old job."""
     if old is None:
         return {}
-    before, after = (dict(_leaves(tomllib.loads(job.settings))) for job in (old, new))
+    return differences(*(tomllib.loads(job.settings) for job in (old, new)))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Dotted setting -> its old and its new value, for those that differ."""
+    before, after = (dict(_leaves(tree)) for tree in (old, new))
     names = sorted(before.keys() | after.keys())
     return {n: [before.get(n), after.get(n)] for n in names if before.get(n) != after.get(n)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,24 @@ from sqlalchemy import func, insert, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
-from loraloom.errors import JobRefused, JobUnknown
+from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, Job, Reason, Request, State
 from loraloom.studio.rows import as_job, change, locked, note, put
 from loraloom.studio.tables import events, jobs
+
+_QUEUE = (jobs.c.priority.desc(), jobs.c.id)
+"""The order in which workers take what is queued."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start that may be asked for again, by a second click or after a lost answer."""
+
+    key: str
+    """Chosen by whoever asks, up to 200 characters."""
+    body: str
+    """SHA-256 of what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +51,36 @@ class Jobs:
         self._database = database
 
     def add(
-        self, config: TrainConfig, name: str, *, priority: int = 0, parent: int | None = None
+        self,
+        config: TrainConfig,
+        name: str,
+        *,
+        priority: int = 0,
+        parent: int | None = None,
+        start: Start | None = None,
     ) -> Job:
-        """Queue a run of complete settings; higher priorities go first, then the older job."""
+        """Queue a run of complete settings; higher priorities go first, then the older job.
+
+        With a `start` that was made already its job comes back, and none is added. Raises
+        JobRefused where something else was asked for by its key.
+        """
         if parent is not None:
             self.get(parent)
+        try:
+            return self._add(config, name, priority, parent, start)
+        except DatabaseUnusable:  # another request with the same key was quicker
+            if start is not None and (found := self.started(start)):
+                return found
+            raise
+
+    def started(self, start: Start) -> Job | None:
+        """The job of a start that was made already. Raises JobRefused, as `add`."""
+        with self._database.reading() as connection:
+            return _started(connection, start)
+
+    def _add(
+        self, config: TrainConfig, name: str, priority: int, parent: int | None, start: Start | None
+    ) -> Job:
         values: dict[str, object] = {
             "name": name,
             "token": secrets.token_hex(4),
@@ -56,9 +94,13 @@ class Jobs:
             "reason": Reason.NONE,
             "message": "",
             "created_at": time.time(),
+            "start_key": start and start.key,
+            "start_body": start and start.body,
             **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
         }
         with self._database.writing() as connection:
+            if start is not None and (found := _started(connection, start)):
+                return found
             number = connection.execute(insert(jobs).values(**values)).inserted_primary_key
             assert number is not None
             told = {"event": "state", "state": State.QUEUED, "why": "added"}
@@ -81,23 +123,74 @@ class Jobs:
             rows = connection.execute(select(jobs).order_by(jobs.c.id.desc())).all()
         return [as_job(row) for row in rows]
 
-    def page(self, *, before: int | None = None, limit: int = 50) -> list[Job]:
-        """The newest jobs, or the newest of those older than the one numbered `before`."""
+    def page(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        states: Collection[State] = (),
+        parent: int | None = None,
+    ) -> list[Job]:
+        """The newest jobs, or the newest of those older than the one numbered `before`.
+
+        `states`: in one of these only; `parent`: of this job and those that were made from it.
+        """
         found = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
         if before is not None:
             found = found.where(jobs.c.id < before)
+        if states:
+            found = found.where(jobs.c.state.in_(states))
+        if parent is not None:
+            found = found.where((jobs.c.parent_id == parent) | (jobs.c.id == parent))
         with self._database.reading() as connection:
             return [as_job(row) for row in connection.execute(found)]
 
+    def queue(self) -> list[Job]:
+        """What waits for a worker, in the order in which they take it."""
+        waiting = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_QUEUE)
+        with self._database.reading() as connection:
+            return [as_job(row) for row in connection.execute(waiting)]
+
+    def move(self, job_id: int, places: int) -> Job:
+        """Let a queued job go so many places later, or earlier below 0. Raises JobRefused."""
+        waiting = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_QUEUE)
+        with self._database.writing() as connection:
+            job = locked(connection, job_id)
+            if job.state is not State.QUEUED:
+                raise JobRefused(f"Job {job.id} does not wait in the queue: it is {job.state}.")
+            order = [as_job(row) for row in connection.execute(waiting.with_for_update())]
+            given = [other.priority for other in order]
+            at = next(place for place, other in enumerate(order) if other.id == job_id)
+            order.insert(min(max(at + places, 0), len(order) - 1), order.pop(at))
+            for other, priority in zip(order, _falling(order, given), strict=True):
+                if other.priority != priority:
+                    put(connection, other, priority=priority)
+            note(connection, job.id, job.attempt, {"event": "moved", "places": places})
+            return locked(connection, job_id)
+
     def events(
-        self, job_id: int | None = None, *, after: int = 0, limit: int = 1000
+        self,
+        job_id: int | None = None,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        names: Collection[str] = (),
+        newest: bool = False,
     ) -> list[JobEvent]:
-        """What happened to a job, or to any, in order, from behind the event numbered `after`."""
-        found = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        """What happened to a job, or to any, in order, from behind the event numbered `after`.
+
+        `names`: such events only; `newest`: of more than `limit` the last ones.
+        """
+        order = events.c.id.desc() if newest else events.c.id
+        found = select(events).where(events.c.id > after).order_by(order).limit(limit)
+        if names:
+            found = found.where(events.c.name.in_(names))
         if job_id is not None:
             found = found.where(events.c.job_id == job_id)
         with self._database.reading() as connection:
-            rows = connection.execute(found).all()
+            rows = list(connection.execute(found))
+        if newest:
+            rows.reverse()
         return [
             JobEvent(row.id, row.job_id, row.attempt, row.at, json.loads(row.body)) for row in rows
         ]
@@ -170,6 +263,31 @@ class Jobs:
             elif job.request is Request.CANCEL:
                 _refuse_when_cancelled(job)
             return locked(connection, job_id)
+
+
+def _started(connection: Any, start: Start) -> Job | None:
+    row = connection.execute(select(jobs).where(jobs.c.start_key == start.key)).first()
+    if row is not None and row.start_body != start.body:
+        raise JobRefused(
+            f"Job {row.id} was started by the key {start.key!r} with something else. Take a new "
+            "key for a new job."
+        )
+    return None if row is None else as_job(row)
+
+
+def _falling(order: list[Job], given: list[int]) -> list[int]:
+    """The priorities that were given, from high to low, for jobs in a new order.
+
+    Of two with one priority the older goes first: where the order wants the younger, it gets more.
+    """
+    priorities: list[int] = []
+    for place in reversed(range(len(order))):
+        least = given[place]
+        if priorities:
+            older = order[place].id < order[place + 1].id
+            least = max(least, priorities[-1] if older else priorities[-1] + 1)
+        priorities.append(least)
+    return priorities[::-1]
 
 
 def _ask(connection: Any, job: Job, request: Request) -> None:

@@ -16,7 +16,7 @@ from loraloom.studio.tables import events, jobs
 
 def as_job(row: Row[Any]) -> Job:
     """What a row of the table says."""
-    values = dict(row._mapping)
+    values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
     for name, kind in (("state", State), ("request", Request), ("reason", Reason)):
         values[name] = kind(values[name])
     return Job(**values)

@@ -9,6 +9,7 @@ from loraloom.dataset.store import Store
 from loraloom.settings import data_folder
 from loraloom.studio.database import Database, open_database
 from loraloom.studio.jobs import Jobs
+from loraloom.studio.plans import Plans
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,10 @@ class Studio:
     database: Database
     jobs: Jobs
     datasets: Store
+    plans: Plans
 
 
 def open_studio() -> Studio:
     """That of LORALOOM_HOME and LORALOOM_DATABASE. Raises DatabaseUnusable, DataNewer."""
     database = open_database()
-    return Studio(data_folder(), database, Jobs(database), Store())
+    return Studio(data_folder(), database, Jobs(database), Store(), Plans())

@@ -58,10 +58,13 @@ jobs = Table(
     Column("created_at", Float, nullable=False),  # seconds since 1970, UTC; so are the others
     Column("started_at", Float),
     Column("ended_at", Float),
+    Column("start_key", String(200)),  # by which a start asked for twice is made once
+    Column("start_body", String(64)),  # SHA-256 of what was asked for by it
     one_of("state", State),
     one_of("request", Request),
     one_of("reason", Reason),
     Index("ix_jobs_queue", "state", "priority", "id"),
+    Index("ix_jobs_start_key", "start_key", unique=True),
     sqlite_autoincrement=True,  # the number of a job is never given twice
 )
 

@@ -30,6 +30,7 @@ _STATUSES: dict[type[LoraloomError], int] = {
     errors.OutputExists: 409,
     errors.DatasetDamaged: 500,
     errors.DatabaseUnusable: 503,
+    errors.PlanFailed: 503,
     errors.DiskFull: 507,
     errors.OutputUnwritable: 507,
 }
