@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
 from loraloom.dataset.snapshot import Picture
 from loraloom.studio.decoders import Decoders
 
-Side = Literal[128, 256, 512, 1600]
-"""Longest sides in pixels that there are."""
+
+class Side(IntEnum):
+    """Longest sides in pixels that there are."""
+
+    TINY = 128
+    CARD = 256
+    DOUBLE = 512
+    """A card on a screen of fine pixels."""
+    LARGE = 1600
+
 
 
 class Thumbs:
@@ -19,7 +28,7 @@ class Thumbs:
         self._root = root
         self._decoders = decoders
 
-    def of(self, picture: Picture, source: Path, side_px: Side = 256) -> Path:
+    def of(self, picture: Picture, source: Path, side_px: Side = Side.CARD) -> Path:
         """The small copy of a picture, whose bytes lie at `source`. Raises ImageUnreadable."""
         place = self.place(picture.sha256, side_px)
         if not place.is_file():
@@ -28,6 +37,6 @@ class Thumbs:
                 pool.thumb(source, picture.name, place, side_px, content)
         return place
 
-    def place(self, sha256: str, side_px: Side = 256) -> Path:
+    def place(self, sha256: str, side_px: Side = Side.CARD) -> Path:
         """Where the small copy lies, or would."""
-        return self._root / sha256[:2] / f"{sha256}-{side_px}.webp"
+        return self._root / sha256[:2] / f"{sha256}-{side_px:d}.webp"
