@@ -41,11 +41,12 @@ def installed() -> list[Base]:
         except BaseUnknown:
             continue  # known by name, but not there or of no family: asking for it tells why
         profile, info = family.profile(folder), family.info
+        whole = profile.native_px >= info.native_px  # what is said of cards is said of such a size
         found.append(
             Base(
                 name, profile.title, profile.family, profile.licence, profile.native_px, folder,
                 profile.prompt_style or info.prompt_style, info.frames is not None,
-                *_smallest_card(info), _weights_mib(folder),
+                *(_smallest_card(info) if whole else ("", 0)), _weights_mib(folder),
             )
         )  # fmt: skip
     return found

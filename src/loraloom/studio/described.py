@@ -51,6 +51,22 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, lis
     return {n: [before.get(n), after.get(n)] for n in names if before.get(n) != after.get(n)}
 
 
+FOLLOWING = {
+    "schedule.warmup_steps": "schedule.steps",
+    "validation.every_steps": "schedule.steps",
+    "samples.every_steps": "schedule.steps",
+    "adapter.alpha": "adapter.rank",
+    "prior.class_words": "trigger",
+    "prior.images": "data.folder",
+}
+"""Settings that the recipe takes from others."""
+
+
+def deliberate(differing: Mapping[str, list[Any]]) -> list[str]:
+    """The settings of a difference without those that only follow another of it."""
+    return [name for name in differing if FOLLOWING.get(name) not in differing]
+
+
 def iso(seconds: float | None) -> str | None:
     """Seconds since 1970 as ISO 8601, UTC."""
     if seconds is None:

@@ -253,11 +253,17 @@ def _warnings(config: TrainConfig, pictures: Pictures | None) -> Iterator[Remark
             "most": sizes.recommended_to,
         }
         if pictures.count < sizes.minimum:
-            yield Remark("dataset", "%(count)s pictures are few for this kind: %(least)s to %(most)s "
-                         "are recommended.", said)  # fmt: skip
+            yield Remark(
+                "dataset",
+                "%(count)s pictures are few for this kind: %(least)s to %(most)s are recommended.",
+                said,
+            )
         elif pictures.count > sizes.maximum:
-            yield Remark("dataset", "%(count)s pictures are many for this kind: %(least)s to "
-                         "%(most)s are recommended.", said)  # fmt: skip
+            yield Remark(
+                "dataset",
+                "%(count)s pictures are many for this kind: %(least)s to %(most)s are recommended.",
+                said,
+            )
     if config.trigger and common_words(config.trigger):
         yield Remark(
             "trigger",

@@ -95,12 +95,17 @@ def progress(jobs: Jobs, job: Job) -> Progress:
         tuple({body["fault"]: body for body in by_name.get("diagnosed", [])}.values()),
         tuple(dict.fromkeys(body["message"] for body in by_name.get("warned", []))),
         tuple({body["step"]: body for body in by_name.get("validated", [])}.values()),
-        tuple(
-            Samples(step, tuple("samples/" + PurePath(path).name for path in paths))
-            for step, paths in sorted({b["step"]: b["paths"] for b in by_name.get("sampled", [])}.items())
-        ),
+        _samples(by_name.get("sampled", [])),
         adapters(job, finished),
     )  # fmt: skip
+
+
+def _samples(told: list[Body]) -> tuple[Samples, ...]:
+    paths = {body["step"]: body["paths"] for body in told}
+    return tuple(
+        Samples(step, tuple(f"samples/{PurePath(path).name}" for path in paths[step]))
+        for step in sorted(paths)
+    )
 
 
 def time_left(jobs: Jobs, job: Job) -> float | None:

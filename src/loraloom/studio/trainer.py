@@ -58,7 +58,8 @@ class Trainer:
         self.last: Mapping[str, Any] = {}
         """The last event of it: "finished", "failed", or something on the way."""
         command = [sys.executable, "-m", "loraloom", "train", str(job.folder / SETTINGS)]
-        command += ["--out", str(job.run_folder), "--resume", "--json"]
+        again = ["--resume"] if (job.run_folder / "run.json").exists() else []
+        command += ["--out", str(job.run_folder), *again, "--json"]
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         with telling_failures(self.log), self.log.open("ab") as log:
             when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -60,6 +60,7 @@ def compare(
         b=b,
         both=(first, second),
         told=told,
+        count=len(described.deliberate(changes)),
         changes={name: value for name, value in changes.items() if name not in data},
         data=data,
         difference=_difference(first, second) if data else None,

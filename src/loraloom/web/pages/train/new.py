@@ -108,14 +108,15 @@ def _page(
     plan, trouble = _plan(studio, found, makes_plan) if usable else (None, "")
     found = draft.look(wish.tree, wish.preset, studio.plans) if plan else found
     name, version, stored = _dataset(studio, wish)
-    bases = _bases(wish, person)
+    bases, changes = _bases(wish, person), _changes(wish, found)
     response = page(
         request,
         "train/new.html",
         status=status,
         values=wish.values,
         parent=wish.parent,
-        changes=_changes(wish, found),
+        changes=changes,
+        deliberate=described.deliberate(changes),
         draft=found,
         blocking=[*refused, *found.blocking],
         dataset=name,

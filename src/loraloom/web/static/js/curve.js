@@ -136,6 +136,10 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 if (words.job) {
   document.body.addEventListener(`job:${words.job}`, ({ detail }) => hear(detail));
-  document.body.addEventListener("jobs", ({ detail }) => detail.length || load());
+  document.body.addEventListener("jobs", ({ detail }) => { // the connection is back
+    if (detail.length) return;
+    load();
+    document.body.dispatchEvent(new CustomEvent(`job:${words.job}`, { detail: [] }));
+  });
 }
 load();
