@@ -116,7 +116,7 @@ def test_by_keyboard_alone(page: Page, source: Path) -> None:
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("g")
     page.keyboard.press("d")
-    page.wait_for_url("**/datasets")
+    page.wait_for_url("**/datasets", wait_until="load")
     page.locator("input[name=dataset]").focus()
     page.keyboard.type("Keys")
     page.keyboard.press("Tab")
