@@ -200,3 +200,15 @@ class PlanFailed(LoraloomError):
 
 class ServerRefused(LoraloomError):
     """The studio cannot be served here: its folder or port is taken, or it would not be safe."""
+
+
+class UploadUnknown(LoraloomError):
+    """There is no such upload; abandoned ones are removed after a day."""
+
+
+class UploadRefused(LoraloomError):
+    """Bytes of an upload do not go where its file ends, or it is busy or incomplete."""
+
+
+class UploadTooLarge(LoraloomError):
+    """An upload is larger than this installation takes."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loraloom.config import Tree
+from loraloom.studio import workers
 from loraloom.studio.job import HELD, Job, State
 
 
@@ -25,7 +26,7 @@ def as_tree(job: Job) -> Tree:
         "step": job.step,
         "steps": job.steps,
         "attempt": job.attempt,
-        "worker": job.worker if job.state in HELD else None,
+        "worker": workers.title(job.worker) if job.state in HELD else None,
         "reason": job.reason or None,
         "message": job.message or None,
         "folder": job.run_folder,

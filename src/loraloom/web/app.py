@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 import loraloom
 from loraloom.studio.studio import Studio
+from loraloom.studio.workbench import Workbench
 from loraloom.web import api, pages, problems
 from loraloom.web.guard import Guard
 from loraloom.web.live import Live
@@ -26,11 +27,13 @@ STATIC = Path(str(files("loraloom") / "web" / "static"))
 def create_app(studio: Studio, hosts: frozenset[str]) -> FastAPI:
     """The application of one installation, for requests to one of `hosts` ("127.0.0.1:8420")."""
     live = Live(studio.jobs)
+    workbench = Workbench(studio)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         async with live.running():
             yield
+        workbench.close()
 
     app = FastAPI(
         title="Loraloom",
@@ -43,6 +46,7 @@ def create_app(studio: Studio, hosts: frozenset[str]) -> FastAPI:
     )
     app.state.studio = studio
     app.state.live = live
+    app.state.workbench = workbench
     problems.install(app)
     for router in api.ROUTERS:
         app.include_router(router, prefix="/api/v1", dependencies=[Depends(signed_in)])

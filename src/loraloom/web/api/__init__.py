@@ -1,5 +1,13 @@
 """The JSON API under /api/v1, a router a noun."""
 
-from loraloom.web.api import bases, events, jobs, plans
+from loraloom.web.api import bases, datasets, events, jobs, pictures, plans, uploads
 
-ROUTERS = (jobs.router, bases.router, plans.router, events.router)
+ROUTERS = (
+    jobs.router,
+    plans.router,
+    bases.router,
+    datasets.router,
+    pictures.router,
+    uploads.router,
+    events.router,
+)
