@@ -47,7 +47,7 @@ def queue(
         request,
         "train/queue.html",
         jobs=jobs,
-        places={number: place for place, number in enumerate(waiting, 1)},
+        queued_at={number: place for place, number in enumerate(waiting, 1)},
         waiting=len(waiting),
         left={job.id: time_left(studio.jobs, job) for job in jobs if job.state in HELD},
         show=show,
