@@ -71,6 +71,20 @@ class Sessions:
                 connection.execute(update(people).where(people.c.id == row.id).values(seen_at=now))
         return Person(row.id, row.name, Role(row.role)), row.number
 
+    def holds(self, number: int, person: Person) -> bool:
+        """Whether one that opened still does, for a person who is still the same."""
+        found = (
+            select(people.c.role)
+            .join_from(sessions, people)
+            .where(
+                sessions.c.id == number,
+                people.c.id == person.id,
+                sessions.c.expires_at > time.time(),
+            )
+        )
+        with self._database.reading() as connection:
+            return connection.execute(found).scalar() == person.role
+
     def of(self, person_id: int) -> list[Session]:
         """Somebody's, the last seen first."""
         columns = [sessions.c[name] for name in Session.__dataclass_fields__]

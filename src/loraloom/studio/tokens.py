@@ -88,6 +88,22 @@ class Tokens:
                 connection.execute(update(tokens).where(mine).values(used_at=now))
         return Person(row.id, row.name, Role(row.role)), row.number
 
+    def holds(self, number: int, person: Person) -> bool:
+        """Whether one that opened still does, for a person who is still the same."""
+        lasts = tokens.c.expires_at.is_(None) | (tokens.c.expires_at > time.time())
+        found = (
+            select(people.c.role)
+            .join_from(tokens, people)
+            .where(
+                tokens.c.id == number,
+                people.c.id == person.id,
+                tokens.c.revoked_at.is_(None),
+                lasts,
+            )
+        )
+        with self._database.reading() as connection:
+            return connection.execute(found).scalar() == person.role
+
     def of(self, person_id: int) -> list[Token]:
         """Somebody's, the newest first; revoked ones too."""
         columns = [tokens.c[name] for name in Token.__dataclass_fields__]
