@@ -37,7 +37,8 @@ def studio(
     loraloom studio --host 0.0.0.0 --allow-host studio.example
     """
     from loraloom.studio.studio import open_studio
-    from loraloom.web.server import LOOPBACK, serve
+    from loraloom.web.guard import LOOPBACK
+    from loraloom.web.server import serve
 
     def ready(url: str) -> None:
         messages.print(f"The studio is at [link={url}]{url}[/link]. Ctrl-C ends it.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select
+from sqlalchemy import Connection, Select, case, func, insert, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
@@ -30,6 +30,19 @@ class JobEvent:
     attempt: int
     at: float
     body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A worker that has had a job."""
+
+    name: str
+    last_at: float
+    """When the newest of its jobs was first started."""
+    count: int
+    """Of jobs that it was the last to have."""
+    held: int
+    """Of those that it has now."""
 
 
 class Jobs:
@@ -191,6 +204,23 @@ class Jobs:
             elif job.request is Request.CANCEL:
                 _refuse_when_cancelled(job)
             return locked(connection, job_id)
+
+    def workers(self) -> list[WorkerSeen]:
+        """Those that have had a job, the last seen first."""
+        found = (
+            select(
+                jobs.c.worker,
+                func.max(jobs.c.started_at).label("last_at"),
+                func.count().label("count"),
+                func.sum(case((jobs.c.state.in_(HELD), 1), else_=0)).label("held"),
+            )
+            .where(self._seen, jobs.c.worker != "")
+            .group_by(jobs.c.worker)
+            .order_by(func.max(jobs.c.started_at).desc())
+            .limit(20)
+        )
+        with self._database.reading() as connection:
+            return [WorkerSeen(*row) for row in connection.execute(found)]
 
     def share(self, job_id: int, visibility: Visibility) -> Job:
         """Say who else may see a job. Raises JobUnknown, Forbidden."""

@@ -28,14 +28,14 @@ def check(password: str, *names: str) -> None:
             f"This password has {len(password)} characters, and at least {LEAST} are needed. A few "
             "words in a row are easy to remember."
         )
-    if len(password) > MOST:
-        raise PasswordRefused(f"A password has at most {MOST} characters.")
+    if len(password) > MOST or not _is_text(password):
+        raise PasswordRefused(f"A password is text of at most {MOST} characters.")
     if known in _common() or len(set(known)) < 4 or known.strip("0123456789!.") in _common():
         raise PasswordRefused(
             "This password is among the first that are guessed. Choose another, such as a few "
             "words that have nothing to do with each other."
         )
-    if any(name and name.casefold() in known for name in (*names, "loraloom")):
+    if any(len(name) > 3 and name.casefold() in known for name in (*names, "loraloom")):
         raise PasswordRefused("A password must not contain its owner's name or the studio's.")
 
 
@@ -47,7 +47,7 @@ def hashed(password: str) -> str:
 
 def fits(password: str, kept: str | None) -> bool:
     """Whether it is the one; without `kept` it is not, and finding that out takes as long."""
-    if len(password) > MOST:
+    if len(password) > MOST or not _is_text(password):
         return False
     with _turn:
         try:
@@ -60,6 +60,11 @@ def fits(password: str, kept: str | None) -> bool:
 def is_old(kept: str) -> bool:
     """Whether it was kept with parameters of an earlier time."""
     return HASHER.check_needs_rehash(kept)
+
+
+def _is_text(password: str) -> bool:
+    """Not half a character, which has no bytes."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in password)
 
 
 def _normal(password: str) -> str:

@@ -181,22 +181,22 @@ class People:
             row = connection.execute(_by_name(name)).first()
         if not passwords.fits(password, None if row is None else row.password) or row is None:
             raise SignInRefused("The name or the password is not right.")
-        values: dict[str, object] = {"seen_at": time.time()}
         if passwords.is_old(row.password):
-            values["password"] = passwords.hashed(password)
-        unchanged = people.c.password == row.password
-        with self._database.writing() as connection:
-            connection.execute(_update(row.id).where(unchanged).values(**values))
+            unchanged = people.c.password == row.password
+            kept = passwords.hashed(password)
+            with self._database.writing() as connection:
+                connection.execute(_update(row.id).where(unchanged).values(password=kept))
         return _account(row)
 
 
 def fold(name: str) -> str:
     """The form in which names are compared."""
-    return unicodedata.normalize("NFKC", name).strip().casefold()
+    text = "".join(sign for sign in unicodedata.normalize("NFKC", name) if sign.isprintable())
+    return " ".join(text.split()).casefold()
 
 
 def _checked_name(name: str) -> str:
-    shown = unicodedata.normalize("NFKC", name).strip()
+    shown = " ".join(unicodedata.normalize("NFKC", name).split())
     if not 0 < len(shown) <= MOST_NAME or not shown.isprintable():
         raise PersonInvalid(
             f"A name has 1 to {MOST_NAME} characters that can be printed; {name[:60]!r} is none."

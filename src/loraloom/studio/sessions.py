@@ -49,6 +49,8 @@ class Sessions:
         with self._database.writing() as connection:
             connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
             connection.execute(insert(sessions).values(**values))
+            seen = update(people).where(people.c.id == account.id).values(seen_at=now)
+            connection.execute(seen)
         return given
 
     def who(self, given: str) -> tuple[Person, int] | None:

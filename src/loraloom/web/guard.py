@@ -29,6 +29,7 @@ ANSWERED_WITH = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 COOKIE = "loraloom"
 """In the name of the cookie that signs somebody in."""
 _PORTS = {"http": 80, "https": 443}

@@ -18,9 +18,8 @@ from loraloom.errors import ServerRefused
 from loraloom.files import telling_failures
 from loraloom.studio.studio import Studio
 from loraloom.web.app import create_app
-from loraloom.web.guard import canonical
+from loraloom.web.guard import LOOPBACK, canonical
 
-LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 EVERYWHERE = frozenset(("0.0.0.0", "::"))
 RESTART_S = 5.0
 """Between the end of a worker that broke down and the start of another."""

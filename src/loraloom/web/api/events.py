@@ -27,7 +27,9 @@ def events(
     after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
-    """Stream what happens to the jobs that one may see: each `data` is a list of events with their job's number.
+    """Stream what happens to the jobs one may see: each `data` is a list of events.
+
+    Each event holds the number of its job.
 
     From now on, or from behind the event numbered `after` or `Last-Event-ID`, which browsers send
     when they connect again.

@@ -1,5 +1,13 @@
 """The pages, a router a room of the studio."""
 
-from loraloom.web.pages import home, preferences, train
+from loraloom.web.pages import about, home, people, preferences, settings, sign_in, train
 
-ROUTERS = (home.router, train.router, preferences.router)
+ROUTERS = (
+    home.router,
+    train.router,
+    settings.router,
+    people.router,
+    about.router,
+    preferences.router,
+    sign_in.router,
+)
