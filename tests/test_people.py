@@ -262,9 +262,9 @@ class TestSessionsAndTokens:
         assert studio.tokens.who(secret) is None
 
     def test_who_is_removed_is_out_and_their_jobs_stay(
-        self, studio: Studio, maria: Account, tom: Account, base: Path, pictures: Path
+        self, studio: Studio, maria: Account, tom: Account, tmp_path: Path
     ) -> None:
-        config = recipe.resolve({"base": str(base), "data": {"folder": str(pictures)}})
+        config = recipe.resolve({"base": "starter", "data": {"folder": str(tmp_path)}})
         job = studio.jobs.seen_by(tom.person).add(config, "Tom's")
         secret = studio.sessions.begin(tom, "Firefox", "")
         _, token = studio.tokens.make(tom.person, "nightly", None)
@@ -308,9 +308,9 @@ class TestRights:
         assert may(NOBODY, "read", 1, "public")
 
     def test_jobs_are_seen_and_changed_by_whom_they_concern(
-        self, studio: Studio, maria: Account, tom: Account, base: Path, pictures: Path
+        self, studio: Studio, maria: Account, tom: Account, tmp_path: Path
     ) -> None:
-        config = recipe.resolve({"base": str(base), "data": {"folder": str(pictures)}})
+        config = recipe.resolve({"base": "starter", "data": {"folder": str(tmp_path)}})
         viewer = Person(99, "V", Role.VIEWER)
         of_maria, of_tom, of_viewer = (
             studio.jobs.seen_by(person) for person in (maria.person, tom.person, viewer)
