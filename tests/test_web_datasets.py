@@ -1,16 +1,13 @@
 """Datasets in the studio: the pages, uploads in parts, imports, captions, versions, checks."""
 
 import io
-import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from tests import tiny
 
 from loraloom.dataset import intake
 from loraloom.dataset.stored import StoredDataset

@@ -212,3 +212,39 @@ class UploadRefused(LoraloomError):
 
 class UploadTooLarge(LoraloomError):
     """An upload is larger than this installation takes."""
+
+
+class Forbidden(LoraloomError):
+    """The person's role does not allow it."""
+
+
+class SignInRequired(LoraloomError):
+    """Nobody is signed in, or the session or token is unknown, ended or expired."""
+
+
+class SignInRefused(LoraloomError):
+    """The name or the password is not right."""
+
+
+class TooManyRequests(LoraloomError):
+    """Asked too often; after `wait_s` seconds it is answered again."""
+
+    def __init__(self, message: str, wait_s: int) -> None:
+        self.wait_s = wait_s
+        super().__init__(message)
+
+
+class PasswordRefused(LoraloomError):
+    """A password is too short or too easily guessed."""
+
+
+class PersonInvalid(LoraloomError):
+    """An account cannot have that name, or a change would leave the studio without an owner."""
+
+
+class PersonUnknown(LoraloomError):
+    """No account has that name or number."""
+
+
+class EntryUnknown(LoraloomError):
+    """No session, token or link has that number or secret, or it has expired."""

@@ -34,6 +34,8 @@ def as_tree(job: Job) -> Tree:
         "created": iso(job.created_at),
         "started": iso(job.started_at),
         "ended": iso(job.ended_at),
+        "owner": job.owner_id,
+        "visibility": job.visibility,
     }
 
 

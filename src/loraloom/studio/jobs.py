@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, Select, case, func, insert, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
 from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, Job, Reason, Request, State
+from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
 from loraloom.studio.rows import as_job, change, locked, note, put
 from loraloom.studio.tables import events, jobs
 
@@ -44,11 +45,31 @@ class JobEvent:
     body: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A worker that has had a job."""
+
+    name: str
+    last_at: float
+    """When the newest of its jobs was first started."""
+    count: int
+    """Of jobs that it was the last to have."""
+    held: int
+    """Of those that it has now."""
+
+
 class Jobs:
     """All jobs of an installation, as users see and steer them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, person: Person = ALONE) -> None:
+        """As `person` sees them: others' private jobs are not there, new ones are theirs."""
         self._database = database
+        self._person = person
+        self._seen = readable(person, jobs.c.owner_id, jobs.c.visibility)
+
+    def seen_by(self, person: Person) -> Jobs:
+        """The same jobs as somebody sees and may change them."""
+        return Jobs(self._database, person)
 
     def add(
         self,
@@ -62,8 +83,9 @@ class Jobs:
         """Queue a run of complete settings; higher priorities go first, then the older job.
 
         With a `start` that was made already its job comes back, and none is added. Raises
-        JobRefused where something else was asked for by its key.
+        JobRefused where something else was asked for by its key, and Forbidden.
         """
+        check(self._person, "add")
         if parent is not None:
             self.get(parent)
         try:
@@ -96,6 +118,8 @@ class Jobs:
             "created_at": time.time(),
             "start_key": start and start.key,
             "start_body": start and start.body,
+            "owner_id": self._person.id,
+            "visibility": Visibility.PRIVATE,
             **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
         }
         with self._database.writing() as connection:
@@ -110,17 +134,16 @@ class Jobs:
     def get(self, job_id: int) -> Job:
         """Raises JobUnknown."""
         with self._database.reading() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+            row = connection.execute(self._one(job_id)).first()
         if row is None:
-            raise JobUnknown(
-                f"There is no job {job_id}; `loraloom jobs list` shows those there are."
-            )
+            raise _unknown(job_id)
         return as_job(row)
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(jobs).order_by(jobs.c.id.desc())).all()
+            found = select(jobs).where(self._seen).order_by(jobs.c.id.desc())
+            rows = connection.execute(found).all()
         return [as_job(row) for row in rows]
 
     def page(
@@ -135,7 +158,7 @@ class Jobs:
 
         `states`: in one of these only; `parent`: of this job and those that were made from it.
         """
-        found = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+        found = select(jobs).where(self._seen).order_by(jobs.c.id.desc()).limit(limit)
         if before is not None:
             found = found.where(jobs.c.id < before)
         if states:
@@ -152,10 +175,10 @@ class Jobs:
             return [as_job(row) for row in connection.execute(waiting)]
 
     def move(self, job_id: int, places: int) -> Job:
-        """Let a queued job go so many places later, or earlier below 0. Raises JobRefused."""
+        """Let a queued job go so many places later, or earlier below 0. Raises JobRefused, Forbidden."""
         waiting = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_QUEUE)
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state is not State.QUEUED:
                 raise JobRefused(f"Job {job.id} does not wait in the queue: it is {job.state}.")
             order = [as_job(row) for row in connection.execute(waiting.with_for_update())]
@@ -187,6 +210,8 @@ class Jobs:
             found = found.where(events.c.name.in_(names))
         if job_id is not None:
             found = found.where(events.c.job_id == job_id)
+        if not self._person.is_owner:
+            found = found.where(events.c.job_id.in_(select(jobs.c.id).where(self._seen)))
         with self._database.reading() as connection:
             rows = list(connection.execute(found))
         if newest:
@@ -194,6 +219,12 @@ class Jobs:
         return [
             JobEvent(row.id, row.job_id, row.attempt, row.at, json.loads(row.body)) for row in rows
         ]
+
+    def known(self, numbers: set[int]) -> set[int]:
+        """Those of the jobs that the person may see."""
+        found = select(jobs.c.id).where(self._seen, jobs.c.id.in_(numbers))
+        with self._database.reading() as connection:
+            return set(connection.execute(found).scalars())
 
     def last_event(self) -> int:
         """The number of the newest event; 0 before the first."""
@@ -206,7 +237,7 @@ class Jobs:
         Raises JobRefused where it has ended otherwise.
         """
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in HELD:
                 _ask(connection, job, Request.CANCEL)
             elif job.state in (State.QUEUED, State.PAUSED):
@@ -218,7 +249,7 @@ class Jobs:
     def pause(self, job_id: int) -> Job:
         """Let a job wait until it is resumed; one that runs saves first. Raises JobRefused."""
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in HELD:
                 _refuse_when_cancelled(job)
                 _ask(connection, job, Request.PAUSE)
@@ -231,7 +262,7 @@ class Jobs:
     def stop(self, job_id: int) -> Job:
         """End a running job after the step at hand and keep its adapter. Raises JobRefused."""
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in (State.QUEUED, State.PAUSED):
                 raise JobRefused(
                     f"Job {job.id} is {job.state}: only a running job can be stopped with its "
@@ -247,7 +278,7 @@ class Jobs:
     def resume(self, job_id: int) -> Job:
         """Take up a paused or failed job where it was; take back a pause. Raises JobRefused."""
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in (State.PAUSED, State.FAILED):
                 change(
                     connection, job, State.QUEUED, "resumed",
@@ -263,6 +294,44 @@ class Jobs:
             elif job.request is Request.CANCEL:
                 _refuse_when_cancelled(job)
             return locked(connection, job_id)
+
+    def workers(self) -> list[WorkerSeen]:
+        """Those that have had a job, the last seen first."""
+        found = (
+            select(
+                jobs.c.worker,
+                func.max(jobs.c.started_at).label("last_at"),
+                func.count().label("count"),
+                func.sum(case((jobs.c.state.in_(HELD), 1), else_=0)).label("held"),
+            )
+            .where(self._seen, jobs.c.worker != "")
+            .group_by(jobs.c.worker)
+            .order_by(func.max(jobs.c.started_at).desc())
+            .limit(20)
+        )
+        with self._database.reading() as connection:
+            return [WorkerSeen(*row) for row in connection.execute(found)]
+
+    def share(self, job_id: int, visibility: Visibility) -> Job:
+        """Say who else may see a job. Raises JobUnknown, Forbidden."""
+        with self._database.writing() as connection:
+            put(connection, self._locked(connection, job_id), visibility=visibility)
+            return locked(connection, job_id)
+
+    def _one(self, job_id: int) -> Select[Any]:
+        return select(jobs).where(jobs.c.id == job_id, self._seen)
+
+    def _locked(self, connection: Connection, job_id: int) -> Job:
+        """For a change. Raises JobUnknown, Forbidden."""
+        if connection.execute(self._one(job_id)).first() is None:
+            raise _unknown(job_id)
+        job = locked(connection, job_id)
+        check(self._person, "change", job.owner_id, job.visibility)
+        return job
+
+
+def _unknown(job_id: int) -> JobUnknown:
+    return JobUnknown(f"There is no job {job_id}; `loraloom jobs list` shows those there are.")
 
 
 def _started(connection: Any, start: Start) -> Job | None:

@@ -11,13 +11,15 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from loraloom.errors import JobUnknown
 from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State
+from loraloom.studio.rights import Visibility
 from loraloom.studio.tables import events, jobs
 
 
 def as_job(row: Row[Any]) -> Job:
     """What a row of the table says."""
     values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
-    for name, kind in (("state", State), ("request", Request), ("reason", Reason)):
+    kinds = {"state": State, "request": Request, "reason": Reason, "visibility": Visibility}
+    for name, kind in kinds.items():
         values[name] = kind(values[name])
     return Job(**values)
 

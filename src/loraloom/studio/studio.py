@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraloom.dataset.store import Store
 from loraloom.settings import data_folder
 from loraloom.studio.database import Database, open_database
 from loraloom.studio.jobs import Jobs
+from loraloom.studio.people import People
 from loraloom.studio.plans import Plans
+from loraloom.studio.rights import Person
+from loraloom.studio.sessions import Sessions
+from loraloom.studio.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,19 @@ class Studio:
     jobs: Jobs
     datasets: Store
     plans: Plans
+    people: People
+    sessions: Sessions
+    tokens: Tokens
+
+    def seen_by(self, person: Person) -> Studio:
+        """With the jobs as somebody sees them."""
+        return replace(self, jobs=self.jobs.seen_by(person))
 
 
 def open_studio() -> Studio:
     """That of LORALOOM_HOME and LORALOOM_DATABASE. Raises DatabaseUnusable, DataNewer."""
     database = open_database()
-    return Studio(data_folder(), database, Jobs(database), Store(), Plans())
+    return Studio(
+        data_folder(), database, Jobs(database), Store(), Plans(), People(database),
+        Sessions(database), Tokens(database),
+    )  # fmt: skip

@@ -1,6 +1,17 @@
 """The JSON API under /api/v1, a router a noun."""
 
-from loraloom.web.api import bases, datasets, events, jobs, pictures, plans, uploads
+from loraloom.web.api import (
+    bases,
+    datasets,
+    events,
+    jobs,
+    people,
+    pictures,
+    plans,
+    session,
+    tokens,
+    uploads,
+)
 
 ROUTERS = (
     jobs.router,
@@ -10,4 +21,7 @@ ROUTERS = (
     pictures.router,
     uploads.router,
     events.router,
+    session.router,
+    tokens.router,
+    people.router,
 )

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, PlainTextResponse
 from loraloom.studio import curves, described, draft, starting
 from loraloom.studio.curves import Curves
 from loraloom.studio.job import Job, Reason, Request, State
+from loraloom.studio.rights import Visibility
 from loraloom.train.recipe import Preset
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import PersonNow, StudioNow
@@ -43,6 +44,9 @@ class JobBody(BaseModel):
     created: str
     started: str | None
     ended: str | None
+    owner: int | None
+    """The number of the person whose job it is; null: the owners of the studio."""
+    visibility: Visibility
 
 
 class StartBody(BaseModel):
@@ -213,6 +217,18 @@ def pause(studio: StudioNow, job: Number) -> JobBody:
 def resume(studio: StudioNow, job: Number) -> JobBody:
     """Take up a paused or failed job from its last checkpoint."""
     return body(studio.jobs.resume(job))
+
+
+class Sharing(BaseModel):
+    """Who else may see a thing."""
+
+    visibility: Visibility
+
+
+@router.put("/{job}/visibility")
+def share(studio: StudioNow, job: Number, given: Sharing) -> JobBody:
+    """Show a job to everybody with an account, or to nobody else."""
+    return body(studio.jobs.share(job, given.visibility))
 
 
 def run_file(job: Job, name: str) -> FileResponse:

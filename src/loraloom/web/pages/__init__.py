@@ -1,15 +1,33 @@
 """The pages, a router a room of the studio."""
 
-from loraloom.web.pages import checks, datasets, gallery, home, image, imports, preferences, train, wording
+from loraloom.web.pages import (
+    about,
+    checks,
+    datasets,
+    gallery,
+    home,
+    image,
+    imports,
+    people,
+    preferences,
+    settings,
+    sign_in,
+    train,
+    wording,
+)
 
 ROUTERS = (
     home.router,
     train.router,
-    preferences.router,
     datasets.router,
     gallery.router,
     checks.router,
     image.router,
     wording.router,
     imports.router,
+    settings.router,
+    people.router,
+    about.router,
+    preferences.router,
+    sign_in.router,
 )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from loraloom.captions import bulk

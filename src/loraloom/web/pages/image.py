@@ -13,7 +13,7 @@ from loraloom.dataset.buckets import Crop, choose_bucket, plan_crop
 from loraloom.dataset.readiness.native import native_of
 from loraloom.dataset.snapshot import Picture
 from loraloom.errors import LoraloomError
-from loraloom.studio.tokens import count_tokens
+from loraloom.studio.token_count import count_tokens
 from loraloom.web.api.datasets import Text
 from loraloom.web.api.pictures import findings_of
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
