@@ -573,7 +573,7 @@ def test_a_team_in_a_browser(served: str, browser: Browser) -> None:
     tom.goto(link)
     tom.get_by_label("Password").fill(WORDS["Tom"])
     tom.get_by_role("button", name="Choose a password").click()
-    expect(tom.get_by_role("heading", name="Home")).to_be_visible()
+    expect(tom.get_by_role("heading", name="Welcome to Loraloom")).to_be_visible()
     tom.get_by_label("Account").click()
     tom.get_by_role("button", name="Sign out").click()
     tom.get_by_label("Name").fill("Tom")

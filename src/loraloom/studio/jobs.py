@@ -175,7 +175,10 @@ class Jobs:
             return [as_job(row) for row in connection.execute(waiting)]
 
     def move(self, job_id: int, places: int) -> Job:
-        """Let a queued job go so many places later, or earlier below 0. Raises JobRefused, Forbidden."""
+        """Let a queued job go so many places later, or earlier below 0.
+
+        Raises JobRefused, Forbidden.
+        """
         waiting = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_QUEUE)
         with self._database.writing() as connection:
             job = self._locked(connection, job_id)

@@ -18,7 +18,7 @@ from loraloom.web.pages import (
 
 ROUTERS = (
     home.router,
-    train.router,
+    *train.ROUTERS,
     datasets.router,
     gallery.router,
     checks.router,

@@ -1,9 +1,6 @@
-"""Runs: starting one, the queue, one run, two side by side."""
-
-from fastapi import APIRouter
+"""Runs: a new one, the queue, one run, two side by side."""
 
 from loraloom.web.pages.train import compare, new, queue, run
 
-router = APIRouter()
-for part in (new.router, run.router, queue.router, compare.router):  # the more general path later
-    router.include_router(part)
+ROUTERS = (new.router, run.router, queue.router, compare.router)
+"""In the order in which their paths are tried."""
