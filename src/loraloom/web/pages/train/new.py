@@ -85,7 +85,7 @@ def start(request: Request, studio: StudioNow, person: PersonNow, given: Fields)
             draft.refuse_paths(wish.tree)
         job, made = starting.start(
             studio.jobs, wish.tree, wish.preset, name=wish.values.get("name", ""),
-            parent=wish.parent and wish.parent.id, key=key, plans=studio.plans,
+            parent=wish.parent.id if wish.parent else None, key=key, plans=studio.plans,
         )  # fmt: skip
     except LoraloomError:
         return _page(request, studio, person, wish, status=422)
@@ -157,7 +157,7 @@ def _wish(studio: Studio, given: Mapping[str, str]) -> Wish:
             if key in form.inputs():
                 values[key] = form.inputs()[key].show(_toml_value(value))
     asked = values.get("preset", "standard")
-    preset: Preset = asked if asked in PRESETS else "standard"  # type: ignore[assignment]
+    preset: Preset = asked if asked in PRESETS else "standard"
     return Wish(values, _tree(values, parent), preset, parent)
 
 
