@@ -180,7 +180,7 @@ def test_a_run_tells_how_far_it_is(
     leases.beat(claimed.lease, [started, step(1), step(2), found, drawn])
     page = client.get(f"/train/{job}").text
     assert "It is &lt;flat&gt;." in page
-    assert ">2 <span class=\"soft\">seconds a step" in page
+    assert '>2 <span class="soft">seconds a step' in page
     assert f"/api/v1/jobs/{job}/files/samples/step-000002-0.png" in page
     assert f"/api/v1/jobs/{job}/files/adapters/step-000002.safetensors" in page
     assert "left" in client.get("/train").text

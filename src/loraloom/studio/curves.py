@@ -41,10 +41,10 @@ def curves(jobs: Jobs, job_id: int, most: int = MOST_POINTS) -> Curves:
             case {"event": "started", "first_step": int(first)} if first <= max(steps, default=0):
                 steps = {step: told for step, told in steps.items() if step < first}
                 measured = {step: told for step, told in measured.items() if step < first}
-            case {"event": "step", "step": int(step)} as told:
-                steps[step] = told
-            case {"event": "validated", "step": int(step)} as told:
-                measured[step] = told
+            case {"event": "step", "step": int(step)}:
+                steps[step] = event.body
+            case {"event": "validated", "step": int(step)}:
+                measured[step] = event.body
             case {"event": "sampled", "step": int(step)}:
                 sampled.add(step)
     told = [steps[step] for step in sorted(steps)]

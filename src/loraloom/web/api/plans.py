@@ -51,7 +51,7 @@ def complete(studio: StudioNow, person: PersonNow, asked: Asked) -> RecipeBody:
         settings=found.config.model_dump(mode="json", exclude_none=True),
         toml=to_toml(found.config),
         steps=found.config.schedule.steps,
-        pictures=found.pictures and found.pictures.count,
+        pictures=found.pictures.count if found.pictures else None,
         epochs=found.epochs,
         effective_learning_rate=found.config.effective_learning_rate,
         blocking=[remark.sentence for remark in found.blocking],

@@ -85,7 +85,7 @@ def start(request: Request, studio: StudioNow, person: PersonNow, given: Fields)
             draft.refuse_paths(wish.tree)
         job, made = starting.start(
             studio.jobs, wish.tree, wish.preset, name=wish.values.get("name", ""),
-            parent=wish.parent and wish.parent.id, key=key, plans=studio.plans,
+            parent=wish.parent.id if wish.parent else None, key=key, plans=studio.plans,
         )  # fmt: skip
     except LoraloomError:
         return _page(request, studio, person, wish, status=422)
@@ -156,9 +156,20 @@ def _wish(studio: Studio, given: Mapping[str, str]) -> Wish:
             key, _equals, value = part.partition("=")
             if key in form.inputs():
                 values[key] = form.inputs()[key].show(_toml_value(value))
+    if not _has_version(studio, values):
+        values.pop("version", None)  # of the dataset that was chosen before
     asked = values.get("preset", "standard")
-    preset: Preset = asked if asked in PRESETS else "standard"  # type: ignore[assignment]
+    preset: Preset = asked if asked in PRESETS else "standard"
     return Wish(values, _tree(values, parent), preset, parent)
+
+
+def _has_version(studio: Studio, values: Mapping[str, str]) -> bool:
+    version = values.get("version", "")
+    try:
+        known = studio.datasets.open(values.get("dataset", "")).snapshots() if version else []
+    except DatasetUnknown:
+        return False
+    return any(one.hash.startswith(version) for one in known) and bool(version)
 
 
 def _tree(values: Mapping[str, str], parent: Job | None) -> Tree:

@@ -142,4 +142,5 @@ if (words.job) {
     document.body.dispatchEvent(new CustomEvent(`job:${words.job}`, { detail: [] }));
   });
 }
+if (location.hash === "#cancel") document.getElementById("cancel")?.showModal();
 load();
