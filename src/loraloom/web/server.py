@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import signal
 import socket
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def serve(
             )
             told.daemon = True
             told.start()
+            signal.signal(signal.SIGTERM, _leave)
             server.run(sockets=[listening])
 
 
@@ -137,6 +139,11 @@ class Beside:
                 self._process.terminate()
             self._process.wait()
             self._leaving.wait(RESTART_S)
+
+
+def _leave(number: int, frame: object) -> None:
+    """uvicorn raises the signal that ended it once more; the worker is to be ended before."""
+    raise SystemExit(0)
 
 
 def _socket(host: str, port: int) -> socket.socket:
