@@ -75,6 +75,7 @@ def serve(
             )
             told.daemon = True
             told.start()
+            signal.signal(signal.SIGTERM, _leave)
             server.run(sockets=[listening])
 
 
@@ -141,6 +142,11 @@ class Beside:
                 self._process.terminate()
             self._process.wait()
             self._leaving.wait(RESTART_S)
+
+
+def _leave(number: int, frame: object) -> None:
+    """uvicorn raises the signal that ended it once more; the worker is to be ended before."""
+    raise SystemExit(0)
 
 
 def _socket(host: str, port: int) -> socket.socket:
