@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loraloom.config import Tree
-from loraloom.studio.job import HELD, Job, State
+from loraloom.studio.job import HELD, Job, State, Task
 
 
 def as_tree(job: Job) -> Tree:
@@ -16,6 +16,7 @@ def as_tree(job: Job) -> Tree:
     adapter = job.run_folder / "adapter.safetensors"
     return {
         "id": job.id,
+        "task": job.task,
         "name": job.name,
         "base": tomllib.loads(job.settings)["base"],
         "state": job.state,
@@ -29,7 +30,7 @@ def as_tree(job: Job) -> Tree:
         "reason": job.reason or None,
         "message": job.message or None,
         "folder": job.run_folder,
-        "adapter": adapter if job.state is State.FINISHED else None,
+        "adapter": adapter if job.state is State.FINISHED and job.task is Task.TRAIN else None,
         "created": iso(job.created_at),
         "started": iso(job.started_at),
         "ended": iso(job.ended_at),

@@ -9,14 +9,22 @@ from pathlib import Path
 from loraloom.settings import data_folder
 
 
+class Task(StrEnum):
+    """What a job's process does."""
+
+    TRAIN = "train"  # an adapter from a dataset
+    GENERATE = "generate"  # pictures for the playground
+    GRID = "grid"  # pictures for a comparison
+
+
 class State(StrEnum):
     """Where a job stands."""
 
     QUEUED = "queued"  # waits for a worker
     PREPARING = "preparing"  # a worker has it; pictures are read, latents and captions encoded
-    TRAINING = "training"  # steps are made
+    TRAINING = "training"  # steps are made; of another task: it works
     PAUSED = "paused"  # waits for its user; goes on from its last checkpoint
-    FINISHED = "finished"  # its adapter is there
+    FINISHED = "finished"  # its adapter, or what else it was to make, is there
     FAILED = "failed"  # `reason` and `message` tell why; can be taken up again
     CANCELLED = "cancelled"  # its user gave it up
 
@@ -77,7 +85,7 @@ class Job:
     name: str
     token: str
     settings: str
-    """The complete settings, as TOML."""
+    """The complete settings, as TOML: of a run, or what is to be drawn (generate/order.py)."""
     parent_id: int | None
     priority: int
     state: State
@@ -95,6 +103,7 @@ class Job:
     created_at: float
     started_at: float | None
     ended_at: float | None
+    task: Task = Task.TRAIN
 
     @property
     def lease(self) -> Lease:

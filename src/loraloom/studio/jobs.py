@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
 from loraloom.errors import JobRefused, JobUnknown
 from loraloom.studio.database import Database
-from loraloom.studio.job import HELD, Job, Reason, Request, State
+from loraloom.studio.job import HELD, Job, Reason, Request, State, Task
 from loraloom.studio.rows import as_job, change, locked, note, put
 from loraloom.studio.tables import events, jobs
 
@@ -43,27 +43,11 @@ class Jobs:
         """Queue a run of complete settings; higher priorities go first, then the older job."""
         if parent is not None:
             self.get(parent)
-        values: dict[str, object] = {
-            "name": name,
-            "token": secrets.token_hex(4),
-            "settings": to_toml(config),
-            "parent_id": parent,
-            "priority": priority,
-            "state": State.QUEUED,
-            "request": Request.NONE,
-            "worker": "",
-            "steps": config.schedule.steps,
-            "reason": Reason.NONE,
-            "message": "",
-            "created_at": time.time(),
-            **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
-        }
         with self._database.writing() as connection:
-            number = connection.execute(insert(jobs).values(**values)).inserted_primary_key
-            assert number is not None
-            told = {"event": "state", "state": State.QUEUED, "why": "added"}
-            note(connection, number[0], 0, told)
-            return locked(connection, number[0])
+            return insert_job(
+                connection, Task.TRAIN, to_toml(config), name, config.schedule.steps,
+                priority=priority, parent=parent,
+            )  # fmt: skip
 
     def get(self, job_id: int) -> Job:
         """Raises JobUnknown."""
@@ -81,9 +65,16 @@ class Jobs:
             rows = connection.execute(select(jobs).order_by(jobs.c.id.desc())).all()
         return [as_job(row) for row in rows]
 
-    def page(self, *, before: int | None = None, limit: int = 50) -> list[Job]:
-        """The newest jobs, or the newest of those older than the one numbered `before`."""
+    def page(
+        self, *, before: int | None = None, limit: int = 50, task: Task | None = Task.TRAIN
+    ) -> list[Job]:
+        """The newest jobs, or the newest of those older than the one numbered `before`.
+
+        Of one task; None: of all.
+        """
         found = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+        if task is not None:
+            found = found.where(jobs.c.task == task)
         if before is not None:
             found = found.where(jobs.c.id < before)
         with self._database.reading() as connection:
@@ -170,6 +161,39 @@ class Jobs:
             elif job.request is Request.CANCEL:
                 _refuse_when_cancelled(job)
             return locked(connection, job_id)
+
+
+def insert_job(
+    connection: Connection,
+    task: Task,
+    settings: str,
+    name: str,
+    steps: int,
+    *,
+    priority: int = 0,
+    parent: int | None = None,
+) -> Job:
+    """Queue a job of any task, within a transaction."""
+    values: dict[str, object] = {
+        "task": task,
+        "name": name,
+        "token": secrets.token_hex(4),
+        "settings": settings,
+        "parent_id": parent,
+        "priority": priority,
+        "state": State.QUEUED,
+        "request": Request.NONE,
+        "worker": "",
+        "steps": steps,
+        "reason": Reason.NONE,
+        "message": "",
+        "created_at": time.time(),
+        **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
+    }
+    number = connection.execute(insert(jobs).values(**values)).inserted_primary_key
+    assert number is not None
+    note(connection, number[0], 0, {"event": "state", "state": State.QUEUED, "why": "added"})
+    return locked(connection, number[0])
 
 
 def _ask(connection: Any, job: Job, request: Request) -> None:

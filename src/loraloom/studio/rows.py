@@ -10,14 +10,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from loraloom.errors import JobUnknown
-from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State
+from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State, Task
 from loraloom.studio.tables import events, jobs
 
 
 def as_job(row: Row[Any]) -> Job:
     """What a row of the table says."""
     values = dict(row._mapping)
-    for name, kind in (("state", State), ("request", Request), ("reason", Reason)):
+    kinds = (("state", State), ("request", Request), ("reason", Reason), ("task", Task))
+    for name, kind in kinds:
         values[name] = kind(values[name])
     return Job(**values)
 

@@ -1,4 +1,4 @@
-"""A job's trainer: `loraloom train` as a child process in a group of its own."""
+"""A job's process: the command of its task as a child in a process group of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from loraloom.files import telling_failures, write_atomic
 from loraloom.studio import claimed_folder
 from loraloom.studio.exits import oom_kills
-from loraloom.studio.job import Job, Request
+from loraloom.studio.job import Job, Request, Task
 
 LOG = "log.txt"
 SETTINGS = "settings.toml"
@@ -28,6 +28,21 @@ _SIGNALS = {
     Request.STOP: signal.SIGUSR1,
 }
 """What the trainer knows: SIGTERM saves after the step at hand, SIGUSR1 ends with the adapter."""
+
+
+_COMMANDS: dict[Task, Callable[[str, str], list[str]]] = {
+    Task.TRAIN: lambda settings, out: ["train", settings, "--out", out, "--resume"],
+    Task.GENERATE: lambda settings, out: ["generate", "--order", settings, "--out", out],
+    Task.GRID: lambda settings, out: ["generate", "--order", settings, "--out", out],
+}
+"""Task -> its command, given the file of its settings and the folder that it writes into. All tell
+events with --json, the last one "finished" or "failed"; begun again they go on where they were."""
+
+
+def command(job: Job) -> list[str]:
+    """What runs the job."""
+    words = _COMMANDS[job.task](str(job.folder / SETTINGS), str(job.run_folder))
+    return [sys.executable, "-m", "loraloom", *words, "--json"]
 
 
 def start(job: Job, gpu: str | None) -> Trainer | None:
@@ -58,15 +73,13 @@ class Trainer:
         self.oom_kills_before = oom_kills()
         self.last: Mapping[str, Any] = {}
         """The last event of it: "finished", "failed", or something on the way."""
-        command = [sys.executable, "-m", "loraloom", "train", str(job.folder / SETTINGS)]
-        command += ["--out", str(job.run_folder), "--resume", "--json"]
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         with telling_failures(self.log), self.log.open("ab") as log:
             when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             log.write(f"--- attempt {job.attempt}, {when}, {job.worker}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
-                command,
+                command(job),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
