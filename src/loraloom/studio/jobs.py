@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import func, insert, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
@@ -43,11 +43,27 @@ class Jobs:
         """Queue a run of complete settings; higher priorities go first, then the older job."""
         if parent is not None:
             self.get(parent)
+        values: dict[str, object] = {
+            "name": name,
+            "token": secrets.token_hex(4),
+            "settings": to_toml(config),
+            "parent_id": parent,
+            "priority": priority,
+            "state": State.QUEUED,
+            "request": Request.NONE,
+            "worker": "",
+            "steps": config.schedule.steps,
+            "reason": Reason.NONE,
+            "message": "",
+            "created_at": time.time(),
+            **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
+        }
         with self._database.writing() as connection:
-            return insert_job(
-                connection, Task.TRAIN, to_toml(config), name, config.schedule.steps,
-                priority=priority, parent=parent,
-            )  # fmt: skip
+            number = connection.execute(insert(jobs).values(**values)).inserted_primary_key
+            assert number is not None
+            told = {"event": "state", "state": State.QUEUED, "why": "added"}
+            note(connection, number[0], 0, told)
+            return locked(connection, number[0])
 
     def get(self, job_id: int) -> Job:
         """Raises JobUnknown."""
@@ -161,39 +177,6 @@ class Jobs:
             elif job.request is Request.CANCEL:
                 _refuse_when_cancelled(job)
             return locked(connection, job_id)
-
-
-def insert_job(
-    connection: Connection,
-    task: Task,
-    settings: str,
-    name: str,
-    steps: int,
-    *,
-    priority: int = 0,
-    parent: int | None = None,
-) -> Job:
-    """Queue a job of any task, within a transaction."""
-    values: dict[str, object] = {
-        "task": task,
-        "name": name,
-        "token": secrets.token_hex(4),
-        "settings": settings,
-        "parent_id": parent,
-        "priority": priority,
-        "state": State.QUEUED,
-        "request": Request.NONE,
-        "worker": "",
-        "steps": steps,
-        "reason": Reason.NONE,
-        "message": "",
-        "created_at": time.time(),
-        **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
-    }
-    number = connection.execute(insert(jobs).values(**values)).inserted_primary_key
-    assert number is not None
-    note(connection, number[0], 0, {"event": "state", "state": State.QUEUED, "why": "added"})
-    return locked(connection, number[0])
 
 
 def _ask(connection: Any, job: Job, request: Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,27 @@ def locked(connection: Connection, job_id: int) -> Job:
     if row is None:
         raise JobUnknown(f"There is no job {job_id}; `loraloom jobs list` shows those there are.")
     return as_job(row)
+
+
+def added(connection: Connection, **values: object) -> Job:
+    """A new job, queued; `values` are its task, name, settings, steps, priority and such."""
+    row: dict[str, object] = {
+        "token": secrets.token_hex(4),
+        "parent_id": None,
+        "priority": 0,
+        "state": State.QUEUED,
+        "request": Request.NONE,
+        "worker": "",
+        "reason": Reason.NONE,
+        "message": "",
+        "created_at": time.time(),
+        **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
+        **values,
+    }
+    number = connection.execute(insert(jobs).values(**row)).inserted_primary_key
+    assert number is not None
+    note(connection, number[0], 0, {"event": "state", "state": State.QUEUED, "why": "added"})
+    return locked(connection, number[0])
 
 
 def change(connection: Connection, job: Job, to: State, why: str, **values: object) -> None:
