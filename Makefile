@@ -3,21 +3,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT := apt-get -o DPkg::Lock::Timeout=300
 
-.PHONY: install demo test matrix bench clean
+.PHONY: install demo test matrix chaos texts bench clean
 
 install: $(VENV)/.installed
 
 demo: install
 	$(BIN)/loraloom demo --out out/demo
 
-test: install
+test: install test-system
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not matrix" -n logical --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not matrix and not chaos" -n logical --dist loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='*/loraloom/train/*,*/loraloom/adapters/*' --fail-under=90
 
 matrix: install
 	$(BIN)/python -m pytest -m matrix -n logical
+
+chaos: install
+	$(BIN)/python -m pytest -m chaos -s
+
+texts: install
+	$(BIN)/python assets/texts.py
 
 bench: install
 	$(BIN)/python -m bench.steps --model starter --batch 1,4
@@ -29,7 +35,7 @@ clean:
 # torch goes first and pinned, so that nothing else chooses its version. PyPI's build for Linux
 # brings CUDA; for the smaller CPU build, install that one into .venv first. spandrel comes without
 # torchvision, which must match torch; its tests stand in for the three names that it imports.
-$(VENV)/.packages: pyproject.toml constraints.txt
+$(VENV)/.packages: pyproject.toml constraints.txt assets/package-lock.json assets/build.py assets/icons.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(MAKE) venv-from-debian
 	$(BIN)/pip install --quiet 'torch==2.13.0'
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
@@ -41,6 +47,16 @@ $(VENV)/.installed: $(VENV)/.packages
 	$(BIN)/python -c 'import skia' 2>/dev/null || $(MAKE) skia-libraries
 	$(BIN)/python -c 'import skia'
 	touch $@
+
+# What the tests of pages and of PostgreSQL drive; without root they are skipped, with the reason.
+.PHONY: test-system
+test-system:
+	@{ command -v chromium && ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || \
+	if test "$$(id -u)" = 0; then \
+	  $(APT) update -qq && $(APT) install -y -qq --no-install-recommends chromium postgresql; \
+	else \
+	  echo "note: tests that need them are skipped; as root: apt-get install chromium postgresql"; \
+	fi
 
 .PHONY: skia-libraries venv-from-debian
 skia-libraries:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -31,7 +33,7 @@ from loraloom.config_tree import validate
 from loraloom.errors import ConfigInvalid, DatabaseUnusable, DataNewer, JobRefused, JobUnknown
 from loraloom.families import detect
 from loraloom.settings import resolve_base
-from loraloom.studio import tables
+from loraloom.studio import tables, workers
 from loraloom.studio.database import Database, open_database
 from loraloom.studio.job import Job, Lease, Reason, Request, State
 from loraloom.studio.jobs import Jobs
@@ -195,15 +197,17 @@ class TestWorkers:
         leases.finish(new.lease)
         assert jobs.get(new.id).state is State.FINISHED
 
-    def test_three_losses_without_headway_fail(
-        self, jobs: Jobs, leases: Leases, config: TrainConfig
+    @pytest.mark.parametrize(("reason", "attempts"), [(Reason.BUG, 3), (Reason.LOST, 10)])
+    def test_losses_without_headway_fail(
+        self, jobs: Jobs, leases: Leases, config: TrainConfig, reason: Reason, attempts: int
     ) -> None:
         jobs.add(config, "a")
-        for lost in range(3):
+        for lost in range(attempts):
             job = started(leases)
-            leases.fail(job.lease, Reason.BUG, f"crash {lost}")
+            leases.fail(job.lease, reason, f"crash {lost}")
         found = jobs.get(job.id)
-        assert (found.state, found.reason, found.message) == (State.FAILED, Reason.BUG, "crash 2")
+        last = f"crash {attempts - 1}"
+        assert (found.state, found.reason, found.message) == (State.FAILED, reason, last)
         assert jobs.resume(job.id).losses == 0
 
     def test_a_further_checkpoint_begins_the_count_anew(
@@ -218,7 +222,7 @@ class TestWorkers:
         for _ in range(2):
             job = started(leases)
             leases.beat(job.lease, [{"event": "saved", "step": 8}])  # no further than before
-            leases.fail(job.lease, Reason.LOST, "gone")
+            leases.fail(job.lease, Reason.BUG, "gone")
         assert jobs.get(job.id).state is State.FAILED
 
     def test_what_the_same_settings_bring_again_fails_at_once(
@@ -280,6 +284,23 @@ class TestReaper:
             lost = reaper.look()
         assert lost == [job.id]
         assert jobs.get(job.id).state is State.QUEUED
+
+    def test_a_worker_of_this_machine_that_has_ended_is_not_waited_for(
+        self, jobs: Jobs, leases: Leases, config: TrainConfig
+    ) -> None:
+        code = "from loraloom.studio.workers import own_name; print(own_name())"
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert workers.is_gone(ended.stdout.strip())
+        assert not workers.is_gone(workers.own_name())
+        assert not workers.is_gone(ended.stdout.strip().replace("@", "@another machine "))
+        assert not workers.is_gone("w1")
+        jobs.add(config, "lives")
+        jobs.add(config, "orphaned")
+        leases.claim(workers.own_name())
+        orphan = leases.claim(ended.stdout.strip())
+        assert orphan is not None
+        assert Reaper(leases, 1000).look() == [orphan.id]
+        assert jobs.get(orphan.id).state is State.QUEUED
 
     def test_a_reaper_that_was_frozen_looks_anew(
         self, jobs: Jobs, leases: Leases, config: TrainConfig
@@ -456,7 +477,7 @@ class Queue(RuleBasedStateMachine):
             assert set(pairwise(told)) <= ALLOWED
             assert (job.ended_at is None) == (job.state not in ("finished", "failed", "cancelled"))
             assert (job.reason == "") == (job.state != "failed")
-            assert job.losses < 3
+            assert job.losses < 10
             if job.id in self.ended:
                 assert job.state == self.ended[job.id]
             if job.ended_at is not None:

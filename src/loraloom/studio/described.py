@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loraloom.config import Tree
+from loraloom.studio import workers
 from loraloom.studio.job import HELD, Job, State, Task
 
 
 def as_tree(job: Job) -> Tree:
     """All that programs are told of a job; times in ISO 8601, UTC."""
     adapter = job.run_folder / "adapter.safetensors"
+    has_adapter = job.state is State.FINISHED and job.task is Task.TRAIN
     return {
         "id": job.id,
         "task": job.task,
@@ -26,11 +28,11 @@ def as_tree(job: Job) -> Tree:
         "step": job.step,
         "steps": job.steps,
         "attempt": job.attempt,
-        "worker": job.worker if job.state in HELD else None,
+        "worker": workers.title(job.worker) if job.state in HELD else None,
         "reason": job.reason or None,
         "message": job.message or None,
         "folder": job.run_folder,
-        "adapter": adapter if job.state is State.FINISHED and job.task is Task.TRAIN else None,
+        "adapter": adapter if has_adapter else None,
         "created": iso(job.created_at),
         "started": iso(job.started_at),
         "ended": iso(job.ended_at),

@@ -8,16 +8,16 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from loraloom.studio import workers
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, Job, Lease, Reason, Request, State
 from loraloom.studio.rows import as_job, change, locked, note, put
 from loraloom.studio.tables import jobs
 
-ATTEMPTS = 3
-"""How many in a row may be lost without getting as far as a further checkpoint."""
-
-TRANSIENT = frozenset({Reason.BUG, Reason.LOST})
-"""Failures that the same settings may survive when tried again."""
+ATTEMPTS = {Reason.BUG: 3, Reason.LOST: 10}
+"""Failures that the same settings may survive when tried again -> how many such attempts in a row
+may end without getting as far as a further checkpoint. What was ended from outside is most likely
+not the job's fault."""
 
 
 class LeaseLost(Exception):
@@ -89,7 +89,7 @@ class Leases:
             if _already(connection, lease, State.FAILED):
                 return
             job = _held(connection, lease)
-            if reason in TRANSIENT:
+            if reason in ATTEMPTS:
                 _lose(connection, job, reason, message)
             else:
                 _fail(connection, job, reason, message)
@@ -110,7 +110,12 @@ class Leases:
             job = locked(connection, lease.job_id)
             if job.state not in HELD or (job.attempt, job.beat) != (lease.attempt, beat):
                 return False
-            _lose(connection, job, Reason.LOST, f"{job.worker} gave no sign of life any more.")
+            _lose(
+                connection,
+                job,
+                Reason.LOST,
+                f"{workers.title(job.worker)} gave no sign of life any more.",
+            )
             return True
 
     def any_left(self) -> bool:
@@ -131,7 +136,8 @@ class Reaper:
 
     Clocks of other machines, and this one's being set, do not matter: a lease is lost when its
     beat has not changed over `lost_s` of this reaper's looking. Where it did not look for long, it
-    was itself frozen, and begins anew.
+    was itself frozen, and begins anew. A worker of this machine whose process has ended need not be
+    waited for.
     """
 
     def __init__(
@@ -149,9 +155,12 @@ class Reaper:
         if now - self._looked > self._lost_s / 2:
             self._seen.clear()
         self._looked = now
-        held = [(job.lease, job.beat) for job in self._leases.held()]
+        held = {(job.lease, job.beat): job.worker for job in self._leases.held()}
         self._seen = {sign: self._seen.get(sign, now) for sign in held}
-        late = [sign for sign, since in self._seen.items() if now - since > self._lost_s]
+        late = [
+            sign for sign, since in self._seen.items()
+            if now - since > self._lost_s or workers.is_gone(held[sign])
+        ]  # fmt: skip
         return [lease.job_id for lease, beat in late if self._leases.lose(lease, beat)]
 
 
@@ -170,7 +179,7 @@ def _already(connection: Connection, lease: Lease, state: State) -> bool:
 def _lose(connection: Connection, job: Job, reason: Reason, message: str) -> None:
     if _as_asked(connection, job):
         return
-    if job.losses + 1 >= ATTEMPTS:
+    if job.losses + 1 >= ATTEMPTS[reason]:
         _fail(connection, job, reason, message)
     else:
         change(connection, job, State.QUEUED, f"{reason}: {message}", losses=job.losses + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import json
 import os
@@ -15,20 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.files import telling_failures, write_atomic
-from loraloom.studio import claimed_folder
+from loraloom.studio import claimed_folder, workers
+from loraloom.studio.child import tied_to_parent
 from loraloom.studio.exits import oom_kills
 from loraloom.studio.job import Job, Request, Task
 
 LOG = "log.txt"
 SETTINGS = "settings.toml"
-_PR_SET_PDEATHSIG = 1
 _SIGNALS = {
     Request.CANCEL: signal.SIGTERM,
     Request.PAUSE: signal.SIGTERM,
     Request.STOP: signal.SIGUSR1,
 }
 """What the trainer knows: SIGTERM saves after the step at hand, SIGUSR1 ends with the adapter."""
-
 
 _COMMANDS: dict[Task, Callable[[str, str], list[str]]] = {
     Task.TRAIN: lambda settings, out: ["train", settings, "--out", out, "--resume"],
@@ -76,7 +74,7 @@ class Trainer:
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         with telling_failures(self.log), self.log.open("ab") as log:
             when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            log.write(f"--- attempt {job.attempt}, {when}, {job.worker}\n".encode())
+            log.write(f"--- attempt {job.attempt}, {when}, {workers.title(job.worker)}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
                 command(job),
@@ -86,7 +84,7 @@ class Trainer:
                 env={**os.environ, **visible},
                 pass_fds=[lock],
                 start_new_session=True,
-                preexec_fn=_tied_to_parent(lock),
+                preexec_fn=tied_to_parent(signal.SIGKILL, lambda: write_number(lock)),
             )
         assert self._process.stdout is not None
         self._output = self._process.stdout
@@ -156,6 +154,11 @@ class Trainer:
             os.killpg(self._process.pid, number)
 
 
+def write_number(lock: int) -> None:
+    """Let the lock's file name this process, as `claimed_folder.evict` reads it."""
+    os.write(lock, str(os.getpid()).encode())
+
+
 def _event(line: bytes) -> Mapping[str, Any] | None:
     """What a line tells, if it is an event."""
     try:
@@ -163,18 +166,3 @@ def _event(line: bytes) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) and isinstance(found.get("event"), str) else None
-
-
-def _tied_to_parent(lock: int) -> Callable[[], None]:
-    """What the child does first: write its number into the lock, and ask to die with its parent."""
-    parent = os.getpid()
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def prepare() -> None:
-        os.write(lock, str(os.getpid()).encode())
-        if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare

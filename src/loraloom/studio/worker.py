@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from loraloom.errors import DatabaseUnusable
 from loraloom.files import telling_failures
 from loraloom.settings import data_folder
+from loraloom.studio import workers
 from loraloom.studio.database import Database
 from loraloom.studio.leases import Leases, Reaper
 from loraloom.studio.slot import Slot, Tell
@@ -45,7 +44,7 @@ class Worker:
         self, database: Database, gpus: Sequence[str | None], tell: Tell, pace: Pace = PACE
     ) -> None:
         """One slot for each of `gpus`; None in it is what CUDA_VISIBLE_DEVICES says, or the CPU."""
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = workers.own_name()
         self._leases = Leases(database)
         self._slots = [Slot(self._leases, gpu, tell) for gpu in gpus]
         self._tell = tell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import uvicorn
 
 from loraloom.errors import ServerRefused
 from loraloom.files import telling_failures
+from loraloom.studio.child import tied_to_parent
 from loraloom.studio.studio import Studio
 from loraloom.web.app import create_app
 
@@ -102,7 +104,9 @@ class Beside:
     def _keep(self) -> None:
         while not self._leaving.is_set():
             command = [sys.executable, "-m", "loraloom", "worker"]
-            self._process = subprocess.Popen(command, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, start_new_session=True, preexec_fn=tied_to_parent(signal.SIGTERM)
+            )
             if self._leaving.is_set():  # between the two
                 self._process.terminate()
             self._process.wait()

@@ -1,31 +1,77 @@
-"""The first page: what runs, what came out, what to do next."""
+"""The first page, the welcome to a new studio, and the guide."""
 
 from __future__ import annotations
 
 import shutil
+from functools import cache
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from loraloom import kinds
+from loraloom.kinds import Kind
+from loraloom.settings import base_folders
+from loraloom.studio import example, slot
 from loraloom.studio.job import HELD, State
-from loraloom.web.render import page
+from loraloom.web.render import back, page
+from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
 router = APIRouter()
+SHOWN = 6
 
 
 @router.get("/")
 def home(request: Request, studio: StudioNow) -> Response:
-    """What goes on."""
-    jobs = studio.jobs.page(limit=50)
-    studio.data.mkdir(parents=True, exist_ok=True)
-    disk = shutil.disk_usage(studio.data)
+    """What runs, what came out, what to do next; a new studio's is the welcome."""
+    jobs = studio.jobs.page(limit=100)
+    names = studio.datasets.names()
+    if not jobs and not names:
+        return welcome(request, studio)
+    used = {job.name for job in jobs}
     return page(
         request,
         "home.html",
         running=[job for job in jobs if job.state in HELD],
         waiting=[job for job in jobs if job.state in (State.QUEUED, State.PAUSED)],
-        finished=[job for job in jobs if job.state is State.FINISHED][:6],
-        names=studio.datasets.names(),
-        disk=disk,
+        failed=[job for job in jobs if job.state is State.FAILED][:SHOWN],
+        finished=[job for job in jobs if job.state is State.FINISHED][:SHOWN],
+        untrained=[name for name in names if name not in used][:SHOWN],
+        disk=shutil.disk_usage(studio.data),
     )
+
+
+@router.get("/welcome")
+def welcome(request: Request, studio: StudioNow) -> Response:
+    """What there is on this machine, and two ways to begin."""
+    studio.data.mkdir(parents=True, exist_ok=True)
+    return page(
+        request,
+        "welcome.html",
+        disk=shutil.disk_usage(studio.data),
+        folder=studio.data,
+        gpus=_gpus(),
+        bases=list(base_folders()),
+    )
+
+
+@router.post("/welcome/example")
+def try_example(studio: StudioNow) -> Response:
+    """Add the example's pictures and train on them."""
+    job = example.start_example(studio)
+    return back(
+        f"/train/{job.id}",
+        _("The example is in your datasets, and its training is in the queue."),
+    )
+
+
+@router.get("/guide")
+def guide(request: Request) -> Response:
+    """How to make a good adapter, by kind and by symptom."""
+    infos = [(kind, kinds.info(kind)) for kind in Kind]
+    return page(request, "guide.html", kinds=infos, clips=kinds.clips())
+
+
+@cache
+def _gpus() -> int:
+    return len(slot.gpus())
