@@ -192,3 +192,19 @@ class JobRefused(LoraloomError):
 
 class ServerRefused(LoraloomError):
     """The studio cannot be served here: its folder or port is taken, or it would not be safe."""
+
+
+class AdapterUnknown(LoraloomError):
+    """No adapter of the library has that number, or its file is gone."""
+
+
+class AdapterRefused(LoraloomError):
+    """An adapter cannot be taken into the library, or not be used for what was asked."""
+
+
+class AdapterDamaged(LoraloomError):
+    """The file of an adapter in the library is not what was stored."""
+
+
+class PictureUnknown(LoraloomError):
+    """No picture of the playground has that number, or it is not drawn yet."""

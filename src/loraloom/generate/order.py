@@ -6,12 +6,13 @@ Nothing here needs torch: the studio writes orders, and `loraloom generate --ord
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from loraloom.config import Section
+from loraloom.config import Section, Tree
 from loraloom.config_tree import read_toml, toml_line
 from loraloom.errors import ConfigInvalid
 
@@ -56,11 +57,20 @@ class Order(Section):
 
 def read(path: Path) -> Order:
     """Raises ConfigInvalid."""
+    return _checked(read_toml(path))
+
+
+def parse(text: str) -> Order:
+    """What `to_toml` gave. Raises ConfigInvalid."""
+    return _checked(tomllib.loads(text))
+
+
+def _checked(tree: Tree) -> Order:
     try:
-        return Order.model_validate(read_toml(path))
+        return Order.model_validate(tree)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigInvalid(f"The order {path} cannot be drawn: {wrong}.") from None
+        raise ConfigInvalid(f"The order cannot be drawn: {wrong}.") from None
 
 
 def to_toml(order: Order) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 from loraloom.dataset.store import Store
 from loraloom.settings import data_folder
 from loraloom.studio.database import Database, open_database
+from loraloom.studio.grids import Grids
 from loraloom.studio.jobs import Jobs
+from loraloom.studio.library import Library
+from loraloom.studio.pictures import Pictures
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,16 @@ class Studio:
     database: Database
     jobs: Jobs
     datasets: Store
+    library: Library
+    pictures: Pictures
+    grids: Grids
 
 
 def open_studio() -> Studio:
     """That of LORALOOM_HOME and LORALOOM_DATABASE. Raises DatabaseUnusable, DataNewer."""
     database = open_database()
-    return Studio(data_folder(), database, Jobs(database), Store())
+    jobs, library = Jobs(database), Library(database)
+    return Studio(
+        data_folder(), database, jobs, Store(), library, Pictures(database, library),
+        Grids(database, library, jobs),
+    )  # fmt: skip

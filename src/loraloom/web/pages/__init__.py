@@ -1,5 +1,7 @@
 """The pages, a router a room of the studio."""
 
-from loraloom.web.pages import home, preferences, train
+from loraloom.web.pages import adapters, grid, home, play, preferences, train
 
-ROUTERS = (home.router, train.router, preferences.router)
+ROUTERS = (
+    home.router, train.router, adapters.router, play.router, grid.router, preferences.router,
+)  # fmt: skip

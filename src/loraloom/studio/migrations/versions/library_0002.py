@@ -11,9 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the tables."""
-    op.add_column(
-        "jobs", sa.Column("task", sa.String(16), nullable=False, server_default="train")
-    )
+    op.add_column("jobs", sa.Column("task", sa.String(16), nullable=False, server_default="train"))
     op.create_index("ix_jobs_task", "jobs", ["task", "id"])
     _adapters()
     _pictures()
