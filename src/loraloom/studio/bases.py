@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom import families
-from loraloom.config import Tree
+from loraloom.config import SamplesConfig, Tree
 from loraloom.config_tree import merge
 from loraloom.errors import BaseUnknown
 from loraloom.settings import base_folders, resolve_base
@@ -26,9 +26,9 @@ class Base:
     native_px: int
     multiple_px: int
     negative_prompt: bool
-    guidance: float | None
-    steps: int | None
-    """What is used where nothing else is asked for; None: not told."""
+    guidance: float
+    steps: int
+    """What is used where nothing else is asked for."""
 
 
 def installed() -> list[Base]:
@@ -49,10 +49,10 @@ def describe(name: str) -> Base:
     samples: Tree = {}
     for tables in (info.defaults, profile.defaults):
         samples = merge(samples, tables.get("samples", {}), _common(tables).get("samples", {}))
+    own = SamplesConfig.model_validate(samples)
     return Base(
         str(name), profile.title, info.id, profile.licence, profile.native_px,
-        profile.size_multiple_px, info.negative_prompt, samples.get("guidance"),
-        int(samples["steps"]) if "steps" in samples else None,
+        profile.size_multiple_px, info.negative_prompt, own.guidance, own.steps,
     )  # fmt: skip
 
 
