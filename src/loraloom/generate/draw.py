@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from loraloom.errors import MemoryExhausted
+from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable, MemoryExhausted
 from loraloom.files import telling_failures, write_atomic, write_png
 from loraloom.generate import order as orders
 from loraloom.generate.order import Order, Wanted
@@ -48,7 +48,7 @@ def draw(order: Order, out: Path, stop: StopRequest, tell: Tell) -> bool:
     whole = {number: asdict(request) for number, request in enumerate(requests)}
     write_atomic(orders.facts_file(out), json.dumps(whole).encode(), durable=False)
     for number, path in enumerate(order.adapters):
-        generator.load_adapter(path, str(number))
+        _load(generator, path, str(number), order.names[number] if order.names else str(path))
     missing = [n for n in range(len(requests)) if not orders.picture_file(out, n).exists()]
     steps = sum(request.steps or 0 for request in requests)
     progress = _Progress(tell, steps - sum(requests[number].steps or 0 for number in missing))
@@ -71,6 +71,14 @@ def draw(order: Order, out: Path, stop: StopRequest, tell: Tell) -> bool:
         _write_sheet(order, out)
     tell({"event": "finished", "step": progress.taken})
     return True
+
+
+def _load(generator: Generator, path: Path, name: str, shown: str) -> None:
+    """What is wrong with a file is told by what people call it."""
+    try:
+        generator.load_adapter(path, name)
+    except (AdapterUnreadable, AdapterKeysUnknown) as error:
+        raise type(error)(str(error).replace(str(path), shown)) from None
 
 
 class _Progress:
@@ -140,8 +148,9 @@ def _keep(order: Order, out: Path, number: int, request: Request, image: Image.I
     small.thumbnail((orders.SMALL_PX, orders.SMALL_PX))
     with telling_failures(out):
         small.convert("RGB").save(orders.small_file(out, number), "WEBP", quality=85)
-    scales = zip(order.adapters, order.pictures[number].scales, strict=True)
-    adapters = [{"file": path.parent.name, "scale": scale} for path, scale in scales if scale]
+    names = order.names or [path.name for path in order.adapters]
+    scales = zip(names, order.pictures[number].scales, strict=True)
+    adapters = [{"file": name, "scale": scale} for name, scale in scales if scale]
     texts = {**request_facts(request), **made_by(Path(order.base).name, adapters)}
     write_png(orders.picture_file(out, number), image, texts=texts)
 

@@ -51,6 +51,8 @@ class Order(Section):
     base: str
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     adapters: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
+    """What people call the adapters; by their files where there are none."""
     pictures: tuple[Wanted, ...] = Field(min_length=1, max_length=MOST_PICTURES)
     grid: Grid | None = None
 

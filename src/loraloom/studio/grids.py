@@ -145,6 +145,7 @@ class Grids:
         return Order(
             base=base.name,
             adapters=tuple(kept[step].resolve() for step in steps),
+            names=tuple(f"{adapter.name}, step {s}" if s else adapter.name for s in steps),
             pictures=wanted,
             grid=Grid(title=adapter.name, rows=rows, columns=tuple(columns)),
         )

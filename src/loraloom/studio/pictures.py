@@ -21,7 +21,7 @@ from loraloom.studio.adapter import Adapter
 from loraloom.studio.bases import Base
 from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, State, Task
-from loraloom.studio.library import Library
+from loraloom.studio.library import BIN_DAYS, Library
 from loraloom.studio.picture import Ask, Picture, as_picture
 from loraloom.studio.rows import added, as_job
 from loraloom.studio.tables import jobs, pictures, prompts
@@ -67,7 +67,8 @@ class Pictures:
                 wanted.append(one)
                 told.append(_told(one, base, [adapter for adapter, _ in used]))
         files = tuple(usable(adapter).resolve() for adapter, _ in used)
-        order = Order(base=base.name, adapters=files, pictures=tuple(wanted))
+        names = tuple(adapter.name for adapter, _ in used)
+        order = Order(base=base.name, adapters=files, names=names, pictures=tuple(wanted))
         return self._queue(order, prompt[:80], told)
 
     def _queue(self, order: Order, name: str, told: Sequence[dict[str, Any]]) -> Job:
@@ -141,6 +142,13 @@ class Pictures:
     def restore(self, number: int) -> Picture:
         """Back into the history."""
         return self._put(number, trashed_at=None)
+
+    def empty_bin(self) -> None:
+        """Remove the files of what was thrown away long ago."""
+        old = time.time() - BIN_DAYS * 24 * 3600
+        for picture in self._select(pictures.c.trashed_at < old, limit=100_000):
+            for path in (picture.path, picture.small_path):
+                path.unlink(missing_ok=True)
 
     def saved(self) -> list[Saved]:
         """Prompts that are kept, the newest first."""

@@ -69,6 +69,8 @@ def playground(
         rows = [*rows, (add, "", True)]
     used = _used(studio, [row for row in rows if row[0] != drop][:MOST_ADAPTERS])
     chosen = _base(form["base"], [one for one, _, _ in used])
+    if trashed:
+        studio.pictures.empty_bin()
     found = studio.pictures.page(before=before, limit=PAGE + 1, starred=starred, trashed=trashed)
     going = studio.pictures.going()
     chosen_ids = {one.id for one, _, _ in used}
