@@ -27,12 +27,12 @@ class Wanted(Section):
 
     prompt: str = Field(min_length=1, max_length=4000)
     seed: int = Field(ge=0, lt=2**63)
-    negative: str = Field("", max_length=4000)
-    guidance: float | None = Field(None, ge=0, le=100)
-    steps: int | None = Field(None, ge=1, le=1000)
-    width_px: int | None = Field(None, ge=16, le=8192)
-    height_px: int | None = Field(None, ge=16, le=8192)
-    clip_skip: int = Field(0, ge=0, le=10)
+    negative: str = Field(default="", max_length=4000)
+    guidance: float | None = Field(default=None, ge=0, le=100)
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    width_px: int | None = Field(default=None, ge=16, le=8192)
+    height_px: int | None = Field(default=None, ge=16, le=8192)
+    clip_skip: int = Field(default=0, ge=0, le=10)
     scales: tuple[float, ...] = ()
     """One for each adapter of the order; 0 is off."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def describe(name: str) -> Base:
     profile, info = family.profile(folder), family.info
     samples: Tree = {}
     for tables in (info.defaults, profile.defaults):
-        samples = merge(samples, tables.get("samples", {}), _common(tables).get("samples", {}))
+        samples = merge(samples, _samples(tables), _samples(tables.get("common", {})))
     own = SamplesConfig.model_validate(samples)
     return Base(
         str(name), profile.title, info.id, profile.licence, profile.native_px,
@@ -56,9 +55,9 @@ def describe(name: str) -> Base:
     )  # fmt: skip
 
 
-def _common(tables: Mapping[str, Any]) -> Mapping[str, Any]:
-    common: Mapping[str, Any] = tables.get("common", {})
-    return common
+def _samples(tables: Any) -> Tree:
+    found: Tree = tables.get("samples", {})
+    return found
 
 
 def for_adapter(base: str, family: str) -> Base | None:

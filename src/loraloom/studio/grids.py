@@ -36,12 +36,12 @@ class GridAsk(BaseModel):
     """Checkpoints of its run; 0 is the adapter itself."""
     scales: list[float] = Field(default_factory=lambda: [1.0], min_length=1, max_length=8)
     prompts: list[str] = Field(min_length=1, max_length=20)
-    seed: int = Field(0, ge=0, lt=2**53)
-    seeds: int = Field(1, ge=1, le=8)
-    base: str = Field("", max_length=500)
-    size_px: int | None = Field(None, ge=16, le=4096)
-    denoising_steps: int | None = Field(None, ge=1, le=200)
-    guidance: float | None = Field(None, ge=0, le=50)
+    seed: int = Field(default=0, ge=0, lt=2**53)
+    seeds: int = Field(default=1, ge=1, le=8)
+    base: str = Field(default="", max_length=500)
+    size_px: int | None = Field(default=None, ge=16, le=4096)
+    denoising_steps: int | None = Field(default=None, ge=1, le=200)
+    guidance: float | None = Field(default=None, ge=0, le=50)
 
     @field_validator("prompts")
     @classmethod

@@ -32,15 +32,15 @@ class Edit(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(None, min_length=1, max_length=200)
-    description: str | None = Field(None, max_length=5000)
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    description: str | None = Field(default=None, max_length=5000)
     kind: Kind | None = None
-    tags: list[str] | None = Field(None, max_length=20)
-    trigger: str | None = Field(None, max_length=200)
-    base: str | None = Field(None, max_length=500)
-    scale: float | None = Field(None, ge=-1, le=2)
+    tags: list[str] | None = Field(default=None, max_length=20)
+    trigger: str | None = Field(default=None, max_length=200)
+    base: str | None = Field(default=None, max_length=500)
+    scale: float | None = Field(default=None, ge=-1, le=2)
     visibility: Visibility | None = None
-    alias: str | None = Field(None, max_length=40)
+    alias: str | None = Field(default=None, max_length=40)
     starred: bool | None = None
 
     @field_validator("name", "description", "trigger", "alias")
@@ -133,14 +133,14 @@ class Library:
         """The adapter that a run made."""
         with self._database.reading() as connection:
             row = connection.execute(select(adapters).where(adapters.c.job_id == job_id)).first()
-        return row and as_adapter(row)
+        return None if row is None else as_adapter(row)
 
     def with_hash(self, sha256: str) -> Adapter | None:
         """One with the very same file, not in the bin."""
         same = select(adapters).where(adapters.c.sha256 == sha256, adapters.c.trashed_at.is_(None))
         with self._database.reading() as connection:
             row = connection.execute(same).first()
-        return row and as_adapter(row)
+        return None if row is None else as_adapter(row)
 
     def page(
         self, wanted: Filter = Filter(), *, before: int | None = None, limit: int = PAGE

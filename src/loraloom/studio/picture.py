@@ -23,7 +23,7 @@ class Use(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     adapter: int = Field(ge=1, le=2**31 - 1)
-    scale: float = Field(1.0, ge=-1, le=2)
+    scale: float = Field(default=1.0, ge=-1, le=2)
     on: bool = True
 
 
@@ -33,17 +33,17 @@ class Ask(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: str = Field(min_length=1, max_length=2000)
-    negative: str = Field("", max_length=2000)
-    base: str = Field("", max_length=500)
+    negative: str = Field(default="", max_length=2000)
+    base: str = Field(default="", max_length=500)
     """"": that of the first adapter, else the starter base."""
     adapters: list[Use] = Field(default_factory=list, max_length=MOST_ADAPTERS)
-    guidance: float | None = Field(None, ge=0, le=50)
-    steps: int | None = Field(None, ge=1, le=200)
-    width_px: int | None = Field(None, ge=16, le=4096)
-    height_px: int | None = Field(None, ge=16, le=4096)
-    seed: int | None = Field(None, ge=0, lt=2**53)
+    guidance: float | None = Field(default=None, ge=0, le=50)
+    steps: int | None = Field(default=None, ge=1, le=200)
+    width_px: int | None = Field(default=None, ge=16, le=4096)
+    height_px: int | None = Field(default=None, ge=16, le=4096)
+    seed: int | None = Field(default=None, ge=0, lt=2**53)
     """None: a new one."""
-    count: int = Field(1, ge=1, le=MOST_AT_ONCE)
+    count: int = Field(default=1, ge=1, le=MOST_AT_ONCE)
     compare: bool = False
     """Also without adapters, by the same seeds."""
     complete: bool = False

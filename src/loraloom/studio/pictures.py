@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from loraloom.errors import AdapterRefused, PictureUnknown
 from loraloom.generate import order as orders
@@ -101,7 +101,7 @@ class Pictures:
     ) -> list[Picture]:  # fmt: skip
         """The newest, or the newest of those older than the one numbered `before`."""
         in_bin = pictures.c.trashed_at.is_not(None) if trashed else pictures.c.trashed_at.is_(None)
-        conditions = [in_bin]
+        conditions: list[ColumnElement[bool]] = [in_bin]
         if starred:
             conditions.append(pictures.c.starred)
         if before is not None:
@@ -129,7 +129,7 @@ class Pictures:
         held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN)
         with self._database.reading() as connection:
             row = connection.execute(held.order_by(jobs.c.id).limit(1)).first()
-        return row and as_job(row)
+        return None if row is None else as_job(row)
 
     def star(self, number: int, *, starred: bool) -> Picture:
         """Mark or unmark one."""

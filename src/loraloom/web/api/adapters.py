@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, UploadFile
@@ -14,6 +15,7 @@ from loraloom.studio.adapter import Adapter, Visibility
 from loraloom.studio.described import iso
 from loraloom.studio.importing import Format
 from loraloom.studio.library import Edit, Filter
+from loraloom.studio.registering import sha256_of
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -146,9 +148,7 @@ def file_of(adapter: Adapter, layout: Format) -> FileResponse:
     path = importing.copy_in(adapter, layout)
     word = "" if path == adapter.path else f"-{layout}"
     stem = "".join(char if char.isalnum() or char in " -_." else "_" for char in adapter.name)
-    digest = bytes.fromhex(importing.sha256_of(path))
-    import base64
-
+    digest = bytes.fromhex(sha256_of(path))
     return FileResponse(
         path,
         media_type="application/octet-stream",
