@@ -84,18 +84,19 @@ def to_toml(config: TrainConfig) -> str:
     """The config as a TOML file that `read_toml` and `validate` turn into the same config."""
     tree = config.model_dump(mode="json", exclude_none=True)
     tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
-    lines = [_toml_line(key, value) for key, value in tree.items() if key not in tables]
+    lines = [toml_line(key, value) for key, value in tree.items() if key not in tables]
     for name, table in tables.items():
         concepts = table.pop("concepts", [])
-        lines += ["", f"[{name}]", *(_toml_line(key, value) for key, value in table.items())]
+        lines += ["", f"[{name}]", *(toml_line(key, value) for key, value in table.items())]
         for concept in concepts:
-            lines += ["", f"[[{name}.concepts]]", *(_toml_line(*item) for item in concept.items())]
+            lines += ["", f"[[{name}.concepts]]", *(toml_line(*item) for item in concept.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml_line(key: str, value: object) -> str:
+def toml_line(key: str, value: object) -> str:
+    """`key = value`."""
     if isinstance(value, dict):  # an inline table; the sections are written as tables
-        pairs = ", ".join(_toml_line(json.dumps(name), v) for name, v in value.items())
+        pairs = ", ".join(toml_line(json.dumps(name), v) for name, v in value.items())
         return f"{key} = {{ {pairs} }}"
     return f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
 

@@ -248,3 +248,19 @@ class PersonUnknown(LoraloomError):
 
 class EntryUnknown(LoraloomError):
     """No session, token or link has that number or secret, or it has expired."""
+
+
+class AdapterUnknown(LoraloomError):
+    """No adapter of the library has that number, or its file is gone."""
+
+
+class AdapterRefused(LoraloomError):
+    """An adapter cannot be taken into the library, or not be used for what was asked."""
+
+
+class AdapterDamaged(LoraloomError):
+    """The file of an adapter in the library is not what was stored."""
+
+
+class PictureUnknown(LoraloomError):
+    """No picture of the playground has that number, or it is not drawn yet."""

@@ -13,16 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from loraloom.adapters import keys, peft_config
+from loraloom.adapters import header, keys, peft_config
 from loraloom.adapters.keys import FoundLayout, ModuleNames
-from loraloom.adapters.naming import comfyui_names, kohya_names
+from loraloom.adapters.naming import comfyui_names, family_of, kohya_names
 from loraloom.adapters.state import AdapterState, each, kind_of, with_unit_scale
 from loraloom.config import AdapterType
 from loraloom.errors import AdapterKeysUnknown, AdapterUnreadable
 from loraloom.families.info import Layout
 from loraloom.files import write_atomic
-
-_MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Inspection:
     rank: int | None  # the most frequent one; OFT and BOFT have none
     alpha: float | None  # the most frequent one
     modules: dict[str, int]  # component -> number of modules
+    family: str | None  # id
     base: str | None
     trigger: str | None
     dtype: str
@@ -86,8 +85,7 @@ def read(
 
     `module_names` of the base make kohya's module paths exact where they are ambiguous.
     """
-    header = _header(path)
-    metadata = _metadata(path, header)
+    metadata = header.metadata(path, header.read(path))
     names = tensor_names(path)
     try:
         keys.layout_of(names)
@@ -115,6 +113,7 @@ def inspect(path: Path) -> Inspection:
         rank=Counter(module.rank for module in weights).most_common(1)[0][0],
         alpha=Counter(module.alpha for module in weights).most_common(1)[0][0],
         modules={component: len(modules) for component, modules in sorted(state.items())},
+        family=family.id if (family := family_of(state, metadata)) else None,
         base=metadata.get("ss_sd_model_name") or metadata.get("ss_base_model_version"),
         trigger=metadata.get("loraloom.trigger") or metadata.get("modelspec.trigger_phrase"),
         dtype=_dtype(path),
@@ -137,7 +136,7 @@ def _dtype(path: Path) -> str:
 
 def tensor_names(path: Path) -> list[str]:
     """The names in the file's header, without reading tensors; AdapterUnreadable if broken."""
-    return [name for name in _header(path) if name != "__metadata__"]
+    return [name for name in header.read(path) if name != "__metadata__"]
 
 
 def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes:
@@ -148,56 +147,10 @@ def _serialise(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes
     digest = hashlib.sha256(data).hexdigest()
     hashes = {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
     entries = json.loads(raw[8:header_end])
-    header = {"__metadata__": dict(sorted({**metadata, **hashes}.items())), **entries}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    whole = {"__metadata__": dict(sorted({**metadata, **hashes}.items())), **entries}
+    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data
-
-
-def _header(path: Path) -> dict[str, object]:
-    if not path.is_file():
-        raise AdapterUnreadable(f"{path} is not a file. Give the path of a .safetensors file.")
-    with path.open("rb") as file:
-        start = file.read(8)
-        size, whole = int.from_bytes(start, "little"), path.stat().st_size
-        if len(start) < 8 or size > min(_MAX_HEADER_BYTES, whole - 8):
-            # Not before: the sizes of some headers begin as a pickle does.
-            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-                raise AdapterUnreadable(
-                    f"{path} is a pickle (.pt, .ckpt, .bin), which can run code when opened, so "
-                    "it is not read. Convert it to safetensors first."
-                )
-            told = f"it has {whole:,} bytes and begins with {start!r}" if whole else "it is empty"
-            raise AdapterUnreadable(
-                f"{path} is not a safetensors file, or was cut short: {told}. Give a .safetensors "
-                "file; if this was one, download or copy it again."
-            )
-        text = file.read(size)
-    return _parse_header(path, text)
-
-
-def _parse_header(path: Path, text: bytes) -> dict[str, object]:
-    try:
-        pairs = json.loads(text.decode(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as e:
-        raise AdapterUnreadable(f"{path} has a broken safetensors header: {e}.") from e
-    if not isinstance(pairs, dict):
-        raise AdapterUnreadable(f"{path} has a broken safetensors header: not a table of tensors.")
-    return pairs
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
-    if twice:
-        raise ValueError(f"the key {twice[0]!r} stands in it twice")
-    return dict(pairs)
-
-
-def _metadata(path: Path, header: Mapping[str, object]) -> dict[str, str]:
-    metadata = header.get("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise AdapterUnreadable(f"{path} has broken metadata: it must map text to text.")
-    return metadata
 
 
 def _check_numbers(tensors: Mapping[str, Tensor]) -> None:

@@ -40,7 +40,9 @@ class Adapter:
 
 
 def generate(
-    prompt: Annotated[list[str], typer.Option(help="what to draw; repeat for several")],
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="what to draw; repeat for several")
+    ] = None,
     base: Annotated[str, typer.Option(help="name or folder of the base model")] = "starter",
     adapter: Annotated[
         list[str] | None,
@@ -86,6 +88,14 @@ def generate(
     sheet: Annotated[
         bool, typer.Option("--sheet", help="contact sheets too, with moments of each clip")
     ] = False,
+    order: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="all that is to be drawn, in place of the other options but --out; pictures that "
+            "are there are kept",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON a picture")] = False,
 ) -> None:
     """Draw pictures, or clips on a base of video, with any number of adapters.
@@ -99,7 +109,11 @@ def generate(
     loraloom generate --base ./Wan2.1-T2V-1.3B-Diffusers --adapter dance.safetensors \\
         --prompt "zk dance, a woman in a park" --size 832x480 --frames 33 --sheet
     """  # fmt: skip
-    if not all(text.strip() for text in prompt):
+    if order is not None:
+        _draw_order(order, out, json=json)
+        return
+    prompt = prompt or []
+    if not prompt or not all(text.strip() for text in prompt):
         raise PromptEmpty("--prompt is empty; say what to draw")
     adapters = [parse_expert(text) for text in adapter or []]
     width_px, height_px = parse_size(size)
@@ -139,6 +153,23 @@ def generate(
     if not json:
         what = "clips" if requests[0].fps else "pictures"
         messages.print(f"{done} {what} in {out}", markup=False)
+
+
+def _draw_order(path: Path, out: Path, *, json: bool) -> None:
+    """What a job of the studio does; docs/jobs.md tells the events."""
+    from loraloom.cli.train import telling_programs
+    from loraloom.generate import order as orders
+    from loraloom.train.stop import StopRequest
+
+    with telling_programs(json), StopRequest() as stop:
+        order = orders.read(path)
+        from loraloom.generate.draw import draw
+
+        done = draw(order, out, stop, print_json if json else lambda event: None)
+    if not done:
+        raise typer.Exit(STOPPED)
+    if not json:
+        messages.print(f"{len(order.pictures)} pictures in {out}", markup=False)
 
 
 def parse_expert(text: str) -> Adapter:

@@ -185,10 +185,14 @@ def retry(
     """
     import tomllib
 
+    from loraloom.errors import JobRefused
     from loraloom.studio.anchored import anchored
+    from loraloom.studio.job import Task
 
     jobs = _jobs()
     old = jobs.get(number)
+    if old.task is not Task.TRAIN:
+        raise JobRefused(f"Job {number} draws pictures; ask for them again in the playground.")
     config = anchored(complete(tomllib.loads(old.settings), {}, assignments or [], "standard"))
     new = jobs.add(config, name or old.name, priority=priority, parent=old.id)
     _tell_added(new, json=json)

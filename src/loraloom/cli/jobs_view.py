@@ -12,7 +12,7 @@ from rich.table import Table
 
 from loraloom.cli.output import messages, print_json, printable
 from loraloom.config import Tree
-from loraloom.studio.job import ENDED, HELD, Job, Request, State
+from loraloom.studio.job import ENDED, HELD, Job, Request, State, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.train.events import Event, from_tree
 
@@ -51,7 +51,8 @@ def sentence(job: Job) -> str:
         case State.FAILED:
             said = f"failed ({job.reason}): {printable(job.message)}"
         case State.FINISHED:
-            said = f"finished: {job.run_folder / 'adapter.safetensors'}"
+            made = job.run_folder / ("adapter.safetensors" if job.task is Task.TRAIN else "")
+            said = f"finished: {made}"
         case State.PAUSED:
             said = f"is paused; `loraloom jobs resume {job.id}` lets it go on"
         case State.CANCELLED:

@@ -66,6 +66,10 @@ class _Survey:
         self.findings.append(notes.error(code, item, message, fix))
 
 
+SUFFIXES = frozenset((".zip", ".cbz", ".rar", ".7z", ".tar", ".gz", ".tgz"))
+"""Of files that are taken for archives, readable or not."""
+
+
 def list_archive(path: Path, limits: IntakeLimits, name: str = "") -> Listing:
     """The files of a ZIP, called `name` in messages, or what is wrong with it: all at once.
 
@@ -94,7 +98,7 @@ def looks_like_archive(path: Path, name: str = "") -> bool:
 
     By its name or its first bytes.
     """
-    if PurePosixPath(name or path.name).suffix.lower() in (".zip", ".cbz", ".rar", ".7z", ".tar", ".gz", ".tgz"):
+    if PurePosixPath(name or path.name).suffix.lower() in SUFFIXES:
         return True
     try:
         with path.open("rb") as stream:

@@ -57,18 +57,14 @@ class Folder:
 
     def __init__(self, path: Path, base: str, adapters: Sequence[Used] = ()) -> None:
         self._path = path
-        self._made_by = {
-            "base": base,
-            "adapters": json.dumps([used.facts() for used in adapters], ensure_ascii=False),
-            "software": f"Loraloom {loraloom.__version__}",
-        }
+        self._made_by = made_by(base, [used.facts() for used in adapters])
 
     def add(self, frames: Sequence[Image.Image], request: Request) -> Left:
         """Write a picture as PNG, or a clip as MP4 and PNG, each whole or not at all.
 
         `request` is a complete one. Raises DiskFull, OutputUnwritable.
         """
-        told = {**_facts(request), **self._made_by}
+        told = {**request_facts(request), **self._made_by}
         picture = self._next(f"seed{request.seed}.png")
         if len(frames) == 1:
             write_png(picture, frames[0], texts=told)
@@ -149,8 +145,17 @@ def _small(picture: Image.Image) -> Image.Image:
     return copy
 
 
-def _facts(request: Request) -> Mapping[str, str]:
-    """The settings, as text."""
+def made_by(base: str, adapters: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """What made a picture, as it stands in the file."""
+    return {
+        "base": base,
+        "adapters": json.dumps(adapters, ensure_ascii=False),
+        "software": f"Loraloom {loraloom.__version__}",
+    }
+
+
+def request_facts(request: Request) -> Mapping[str, str]:
+    """The settings, as they stand in the file."""
     facts = {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,

@@ -9,14 +9,16 @@ from typing import Any
 
 from loraloom.config import Tree
 from loraloom.studio import workers
-from loraloom.studio.job import HELD, Job, State
+from loraloom.studio.job import HELD, Job, State, Task
 
 
 def as_tree(job: Job) -> Tree:
     """All that programs are told of a job; times in ISO 8601, UTC."""
     adapter = job.run_folder / "adapter.safetensors"
+    has_adapter = job.state is State.FINISHED and job.task is Task.TRAIN
     return {
         "id": job.id,
+        "task": job.task,
         "name": job.name,
         "base": tomllib.loads(job.settings)["base"],
         "state": job.state,
@@ -30,7 +32,7 @@ def as_tree(job: Job) -> Tree:
         "reason": job.reason or None,
         "message": job.message or None,
         "folder": job.run_folder,
-        "adapter": adapter if job.state is State.FINISHED else None,
+        "adapter": adapter if has_adapter else None,
         "created": iso(job.created_at),
         "started": iso(job.started_at),
         "ended": iso(job.ended_at),

@@ -10,14 +10,22 @@ from loraloom.settings import data_folder
 from loraloom.studio.rights import Visibility
 
 
+class Task(StrEnum):
+    """What a job's process does."""
+
+    TRAIN = "train"  # an adapter from a dataset
+    GENERATE = "generate"  # pictures for the playground
+    GRID = "grid"  # pictures for a comparison
+
+
 class State(StrEnum):
     """Where a job stands."""
 
     QUEUED = "queued"  # waits for a worker
     PREPARING = "preparing"  # a worker has it; pictures are read, latents and captions encoded
-    TRAINING = "training"  # steps are made
+    TRAINING = "training"  # steps are made; of another task: it works
     PAUSED = "paused"  # waits for its user; goes on from its last checkpoint
-    FINISHED = "finished"  # its adapter is there
+    FINISHED = "finished"  # its adapter, or what else it was to make, is there
     FAILED = "failed"  # `reason` and `message` tell why; can be taken up again
     CANCELLED = "cancelled"  # its user gave it up
 
@@ -78,7 +86,7 @@ class Job:
     name: str
     token: str
     settings: str
-    """The complete settings, as TOML."""
+    """The complete settings, as TOML: of a run, or what is to be drawn (generate/order.py)."""
     parent_id: int | None
     priority: int
     state: State
@@ -99,6 +107,7 @@ class Job:
     owner_id: int | None
     """The person whose job it is; None: the owners of the studio."""
     visibility: Visibility
+    task: Task = Task.TRAIN
 
     @property
     def lease(self) -> Lease:

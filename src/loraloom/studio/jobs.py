@@ -15,7 +15,7 @@ from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
 from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
-from loraloom.studio.job import HELD, Job, Reason, Request, State
+from loraloom.studio.job import HELD, Job, Reason, Request, State, Task
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
 from loraloom.studio.rows import as_job, change, locked, note, put
 from loraloom.studio.tables import events, jobs
@@ -153,12 +153,16 @@ class Jobs:
         limit: int = 50,
         states: Collection[State] = (),
         parent: int | None = None,
+        task: Task | None = Task.TRAIN,
     ) -> list[Job]:
         """The newest jobs, or the newest of those older than the one numbered `before`.
 
-        `states`: in one of these only; `parent`: of this job and those that were made from it.
+        `states`: in one of these only; `parent`: of this job and those that were made from it;
+        `task`: of one task, None of all.
         """
         found = select(jobs).where(self._seen).order_by(jobs.c.id.desc()).limit(limit)
+        if task is not None:
+            found = found.where(jobs.c.task == task)
         if before is not None:
             found = found.where(jobs.c.id < before)
         if states:

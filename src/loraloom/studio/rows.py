@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +11,23 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from loraloom.errors import JobUnknown
-from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State
+from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State, Task
 from loraloom.studio.rights import Visibility
 from loraloom.studio.tables import events, jobs
+
+_KINDS = {
+    "state": State,
+    "request": Request,
+    "reason": Reason,
+    "visibility": Visibility,
+    "task": Task,
+}
 
 
 def as_job(row: Row[Any]) -> Job:
     """What a row of the table says."""
     values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
-    kinds = {"state": State, "request": Request, "reason": Reason, "visibility": Visibility}
-    for name, kind in kinds.items():
+    for name, kind in _KINDS.items():
         values[name] = kind(values[name])
     return Job(**values)
 
@@ -30,6 +38,27 @@ def locked(connection: Connection, job_id: int) -> Job:
     if row is None:
         raise JobUnknown(f"There is no job {job_id}; `loraloom jobs list` shows those there are.")
     return as_job(row)
+
+
+def added(connection: Connection, **values: object) -> Job:
+    """A new job, queued; `values` are its task, name, settings, steps, priority and such."""
+    row: dict[str, object] = {
+        "token": secrets.token_hex(4),
+        "parent_id": None,
+        "priority": 0,
+        "state": State.QUEUED,
+        "request": Request.NONE,
+        "worker": "",
+        "reason": Reason.NONE,
+        "message": "",
+        "created_at": time.time(),
+        **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
+        **values,
+    }
+    number = connection.execute(insert(jobs).values(**row)).inserted_primary_key
+    assert number is not None
+    note(connection, number[0], 0, {"event": "state", "state": State.QUEUED, "why": "added"})
+    return locked(connection, number[0])
 
 
 def change(connection: Connection, job: Job, to: State, why: str, **values: object) -> None:

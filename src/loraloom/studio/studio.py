@@ -8,8 +8,11 @@ from pathlib import Path
 from loraloom.dataset.store import Store
 from loraloom.settings import data_folder
 from loraloom.studio.database import Database, open_database
+from loraloom.studio.grids import Grids
 from loraloom.studio.jobs import Jobs
+from loraloom.studio.library import Library
 from loraloom.studio.people import People
+from loraloom.studio.pictures import Pictures
 from loraloom.studio.plans import Plans
 from loraloom.studio.rights import Person
 from loraloom.studio.sessions import Sessions
@@ -28,6 +31,9 @@ class Studio:
     people: People
     sessions: Sessions
     tokens: Tokens
+    library: Library
+    pictures: Pictures
+    grids: Grids
 
     def seen_by(self, person: Person) -> Studio:
         """With the jobs as somebody sees them."""
@@ -37,7 +43,8 @@ class Studio:
 def open_studio() -> Studio:
     """That of LORALOOM_HOME and LORALOOM_DATABASE. Raises DatabaseUnusable, DataNewer."""
     database = open_database()
+    jobs, library = Jobs(database), Library(database)
     return Studio(
-        data_folder(), database, Jobs(database), Store(), Plans(), People(database),
-        Sessions(database), Tokens(database),
+        data_folder(), database, jobs, Store(), Plans(), People(database), Sessions(database),
+        Tokens(database), library, Pictures(database, library), Grids(database, library, jobs),
     )  # fmt: skip

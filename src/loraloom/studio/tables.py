@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -17,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-from loraloom.studio.job import Reason, Request, State
+from loraloom.studio.job import Reason, Request, State, Task
 from loraloom.studio.rights import Role, Visibility
 
 VERSION = "0004"
@@ -28,6 +30,7 @@ metadata = MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
     }
 )
 
@@ -65,12 +68,16 @@ jobs = Table(
     Column("start_body", String(64)),  # SHA-256 of what was asked for by it
     Column("owner_id", Integer),  # a person; none: the owners of the studio
     Column("visibility", String(16), nullable=False, server_default=Visibility.PRIVATE),
+
+    Column("task", String(16), nullable=False, server_default=Task.TRAIN),
     one_of("state", State),
     one_of("request", Request),
     one_of("reason", Reason),
     Index("ix_jobs_queue", "state", "priority", "id"),
     Index("ix_jobs_start_key", "start_key", unique=True),
     Index("ix_jobs_owner", "owner_id", "id"),
+
+    Index("ix_jobs_task", "task", "id"),
     sqlite_autoincrement=True,  # the number of a job is never given twice
 )
 
@@ -141,5 +148,62 @@ audit = Table(
     Column("person", Text, nullable=False),  # names, which outlive their accounts
     Column("action", String(32), nullable=False),
     Column("about", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("token", String(16), nullable=False),  # makes the name of its folder unique
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("kind", String(16), nullable=False),  # "": not known
+    Column("tags", Text, nullable=False),  # JSON: a list of texts
+    Column("base", Text, nullable=False),  # name or folder; "": not known
+    Column("family", String(32), nullable=False),  # id; "": not known
+    Column("type", String(16), nullable=False),
+    Column("rank", Integer),
+    Column("trigger", Text, nullable=False),
+    Column("layout", String(16), nullable=False),  # of the file
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON: what the file says of itself, the short texts
+    Column("scale", Float, nullable=False),  # recommended
+    Column("job_id", ForeignKey("jobs.id"), unique=True),  # the run that made it
+    Column("parent_id", ForeignKey("adapters.id")),  # the version before it
+    Column("dataset", Text, nullable=False),  # the stored dataset that it was trained on
+    Column("dataset_hash", Text, nullable=False),
+    Column("visibility", String(16), nullable=False),  # private, shared
+    Column("starred", Boolean, nullable=False),
+    Column("alias", String(64), nullable=False),  # such as "best", "production"
+    Column("cover", Text, nullable=False),  # a picture, by its path below the data folder
+    Column("created_at", Float, nullable=False),
+    Column("trashed_at", Float),
+    Index("ix_adapters_list", "trashed_at", "id"),
+    sqlite_autoincrement=True,
+)
+
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("number", Integer, nullable=False),  # in the order of the job
+    Column("asked", Text, nullable=False),  # JSON: what was asked for
+    Column("starred", Boolean, nullable=False),
+    Column("trashed_at", Float),
+    Index("ix_pictures_job", "job_id", "number", unique=True),
+    Index("ix_pictures_list", "trashed_at", "id"),
+    sqlite_autoincrement=True,
+)
+
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("prompt", Text, nullable=False),
+    Column("negative", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
     sqlite_autoincrement=True,
 )

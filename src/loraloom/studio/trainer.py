@@ -1,4 +1,4 @@
-"""A job's trainer: `loraloom train` as a child process in a group of its own."""
+"""A job's process: the command of its task as a child in a process group of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from loraloom.files import telling_failures, write_atomic
 from loraloom.studio import claimed_folder, workers
 from loraloom.studio.child import tied_to_parent
 from loraloom.studio.exits import oom_kills
-from loraloom.studio.job import Job, Request
+from loraloom.studio.job import Job, Request, Task
 
 LOG = "log.txt"
 SETTINGS = "settings.toml"
@@ -27,6 +27,22 @@ _SIGNALS = {
     Request.STOP: signal.SIGUSR1,
 }
 """What the trainer knows: SIGTERM saves after the step at hand, SIGUSR1 ends with the adapter."""
+
+_COMMANDS: dict[Task, Callable[[str, str], list[str]]] = {
+    Task.TRAIN: lambda settings, out: ["train", settings, "--out", out],
+    Task.GENERATE: lambda settings, out: ["generate", "--order", settings, "--out", out],
+    Task.GRID: lambda settings, out: ["generate", "--order", settings, "--out", out],
+}
+"""Task -> its command, given the file of its settings and the folder that it writes into. All tell
+events with --json, the last one "finished" or "failed". A run that has begun takes --resume;
+pictures that are drawn are never drawn again."""
+
+
+def command(job: Job) -> list[str]:
+    """What runs the job."""
+    words = _COMMANDS[job.task](str(job.folder / SETTINGS), str(job.run_folder))
+    again = ["--resume"] if (job.run_folder / "run.json").exists() else []
+    return [sys.executable, "-m", "loraloom", *words, *again, "--json"]
 
 
 def start(job: Job, gpu: str | None) -> Trainer | None:
@@ -57,16 +73,13 @@ class Trainer:
         self.oom_kills_before = oom_kills()
         self.last: Mapping[str, Any] = {}
         """The last event of it: "finished", "failed", or something on the way."""
-        command = [sys.executable, "-m", "loraloom", "train", str(job.folder / SETTINGS)]
-        again = ["--resume"] if (job.run_folder / "run.json").exists() else []
-        command += ["--out", str(job.run_folder), *again, "--json"]
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         with telling_failures(self.log), self.log.open("ab") as log:
             when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             log.write(f"--- attempt {job.attempt}, {when}, {workers.title(job.worker)}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
-                command,
+                command(job),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -46,6 +46,11 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     return response
 
 
+def part(template: str, **values: Any) -> str:
+    """A template alone: what is downloaded, without the frame of a page."""
+    return _environment().get_template(template).render(**values)
+
+
 def back(url: str, sentence: str = "") -> Response:
     """After a change: on to a page of ours, which shows the sentence."""
     response = RedirectResponse(url, status_code=303)

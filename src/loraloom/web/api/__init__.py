@@ -1,7 +1,9 @@
 """The JSON API under /api/v1, a router a noun."""
 
 from loraloom.web.api import (
+    adapters,
     bases,
+    dataset_pictures,
     datasets,
     events,
     jobs,
@@ -18,8 +20,10 @@ ROUTERS = (
     plans.router,
     bases.router,
     datasets.router,
-    pictures.router,
+    dataset_pictures.router,
     uploads.router,
+    adapters.router,
+    pictures.router,
     events.router,
     session.router,
     tokens.router,

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, PlainTextResponse
 
 from loraloom.studio import curves, described, draft, starting
 from loraloom.studio.curves import Curves
-from loraloom.studio.job import Job, Reason, Request, State
+from loraloom.studio.job import Job, Reason, Request, State, Task
 from loraloom.studio.rights import Visibility
 from loraloom.train.recipe import Preset
 from loraloom.web.problems import ANSWERS
@@ -27,6 +27,7 @@ class JobBody(BaseModel):
     """One job; times in ISO 8601, UTC."""
 
     id: int
+    task: Task
     name: str
     base: str
     state: State
@@ -105,9 +106,10 @@ def list_jobs(
     studio: StudioNow,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    task: Task = Task.TRAIN,
 ) -> JobPage:
-    """List jobs, the newest first."""
-    found = studio.jobs.page(before=before, limit=limit + 1)
+    """List the jobs of a task, the newest first."""
+    found = studio.jobs.page(before=before, limit=limit + 1, task=task)
     more = found[limit - 1].id if len(found) > limit else None
     return JobPage(jobs=[body(job) for job in found[:limit]], next=more)
 

@@ -1,225 +1,170 @@
-"""/datasets/{name}/pictures: the pictures of a dataset, their captions and crops."""
+"""/pictures: the playground, and /grids: comparisons."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse
 
-from loraloom.captions import bulk
-from loraloom.captions.edit import Edit
-from loraloom.dataset import gallery
-from loraloom.dataset.gallery import PAGE
-from loraloom.dataset.snapshot import Contents, Picture
-from loraloom.dataset.stored import StoredDataset
-from loraloom.errors import CaptionEditInvalid, DatasetUnknown
-from loraloom.studio.thumbs import Side
-from loraloom.studio.workbench import Workbench
-from loraloom.web.api.datasets import Strict, Text, Version, state
-from loraloom.web.bench import BenchNow, DatasetNow, Sha
+from loraloom.errors import PictureUnknown
+from loraloom.generate import order as orders
+from loraloom.studio.grids import Comparison, GridAsk
+from loraloom.studio.picture import Ask, Picture
+from loraloom.web.api.jobs import JobBody
+from loraloom.web.api.jobs import body as job_body
 from loraloom.web.problems import ANSWERS
+from loraloom.web.who import StudioNow
 
-router = APIRouter(prefix="/datasets/{name}", tags=["datasets"], responses=ANSWERS)
-KEPT = "private, max-age=31536000, immutable"
-Words = Annotated[list[str], Field(max_length=100)]
-Shas = Annotated[list[str], Field(max_length=100_000)]
+router = APIRouter(tags=["pictures"], responses=ANSWERS)
+PictureNumber = Annotated[int, Path(alias="picture", ge=1, le=2**31 - 1)]
+GridNumber = Annotated[int, Path(alias="grid", ge=1, le=2**31 - 1)]
+
+
+class UsedBody(BaseModel):
+    """An adapter in a picture."""
+
+    id: int
+    name: str
+    scale: float
 
 
 class PictureBody(BaseModel):
-    """One picture or clip."""
+    """One picture of the playground, drawn or to be drawn."""
 
-    sha256: str
-    name: str
-    caption: str
-    concept: str
-    width_px: int
-    height_px: int
-    kind: str
-    crop: tuple[int, int, int, int] | None
-    frames: int
-    fps: float
-    generated_by: str
+    id: int
+    job: int
+    drawn: bool
+    prompt: str
+    negative: str
+    base: str
+    seed: int
+    guidance: float | None
+    steps: int | None
+    width_px: int | None
+    height_px: int | None
+    adapters: list[UsedBody]
+    starred: bool
 
 
 class PicturePage(BaseModel):
-    """Some pictures; `next` is the `after` of those behind them."""
+    """Some pictures, the newest first; `next` is the `before` of those behind them."""
 
     pictures: list[PictureBody]
-    total: int
-    next: str | None
+    next: int | None
 
 
-class CaptionBody(Strict):
-    """A caption, and the one that was there when it was written, so that none gets lost."""
+class GridBody(BaseModel):
+    """A comparison; the file of its picture i is /grids/{id}/pictures/i, row by row."""
 
-    caption: str = Field(max_length=20_000)
-    given: str | None = Field(default=None, max_length=20_000)
-
-
-class CropBody(Strict):
-    """Left, top, width and height in pixels of the upright picture; null: all of it."""
-
-    box: tuple[int, int, int, int] | None
-
-
-class EditBody(Strict):
-    """What to do with the captions of pictures, in this order."""
-
-    pictures: Shas | None = None
-    """By SHA-256; none: all of the dataset."""
-    replace: dict[str, str] = Field(default={}, max_length=100)
-    remove: Words = []
-    add: Words = []
-    first: Words = []
-    dry_run: bool = False
-
-
-class Edited(BaseModel):
-    """One caption before and after."""
-
-    sha256: str
-    before: str
-    after: str
-
-
-class SomeBody(Strict):
-    """Pictures by SHA-256."""
-
-    pictures: Shas
-
-
-class MoveBody(SomeBody):
-    """Pictures that go into a concept."""
-
-    concept: str = Field(max_length=200)
-
-
-class Count(BaseModel):
-    """How many pictures the dataset has now."""
-
+    id: int
+    title: str
+    rows: list[str]
+    columns: list[str]
+    drawn: int
     pictures: int
+    job: JobBody
 
 
-def _body(picture: Picture) -> PictureBody:
-    return PictureBody(**{key: getattr(picture, key) for key in PictureBody.model_fields})
+def body(picture: Picture) -> PictureBody:
+    """As the API tells it."""
+    own = {"id": picture.id, "job": picture.job.id, "drawn": picture.is_drawn}
+    return PictureBody.model_validate({**picture.settings, **own, "starred": picture.starred})
 
 
-def findings_of(bench: Workbench, stored: StoredDataset) -> gallery.Findings:
-    """What the last check found, by picture; nothing where there was none."""
-    report = bench.checks.report(stored)
-    return report.by_picture() if report else {}
+def grid_body(found: Comparison) -> GridBody:
+    """As the API tells it."""
+    grid = found.grid
+    return GridBody(
+        id=found.job.id, title=grid.title, rows=list(grid.rows), columns=list(grid.columns),
+        drawn=found.drawn, pictures=len(found.order.pictures), job=job_body(found.job),
+    )  # fmt: skip
+
+
+@router.post("/pictures", status_code=202)
+def ask_pictures(studio: StudioNow, ask: Ask) -> JobBody:
+    """Queue pictures; /jobs/{id}/events and /events tell how they come."""
+    return job_body(studio.pictures.ask(ask))
 
 
 @router.get("/pictures")
 def list_pictures(
-    bench: BenchNow,
-    stored: DatasetNow,
-    q: Text = "",
-    concept: Text = "",
-    finding: Text = "",
-    v: Version = "",
-    after: Version = "",
-    limit: Annotated[int, Query(ge=1, le=500)] = PAGE,
+    studio: StudioNow,
+    starred: bool = False,
+    job: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 48,
 ) -> PicturePage:
-    """Pictures in the order of the dataset, or those that have something in common."""
-    query = gallery.Query(q, concept, finding)
-    found = gallery.page(state(stored, v), query, findings_of(bench, stored), after, limit)
-    return PicturePage(
-        pictures=list(map(_body, found.pictures)), total=found.total, next=found.next
-    )
+    """List pictures, the newest first; or those of one job, in its order."""
+    if job is not None:
+        own = studio.pictures.of_job(job)
+        return PicturePage(pictures=[body(one) for one in own], next=None)
+    found = studio.pictures.page(before=before, limit=limit + 1, starred=starred)
+    more = found[limit - 1].id if len(found) > limit else None
+    return PicturePage(pictures=[body(one) for one in found[:limit]], next=more)
 
 
-@router.get("/pictures/{sha256}")
-def show_picture(stored: DatasetNow, sha256: Sha) -> PictureBody:
-    """One picture."""
-    return _body(bulk.find(stored, stored.working, sha256))
+@router.get("/pictures/{picture}")
+def show_picture(studio: StudioNow, picture: PictureNumber) -> PictureBody:
+    """One picture's settings."""
+    return body(studio.pictures.get(picture))
 
 
-@router.put("/pictures/{sha256}/caption")
-def write_caption(stored: DatasetNow, sha256: Sha, new: CaptionBody) -> PictureBody:
-    """Give a picture a caption; refused (409) where it is no longer the one that was `given`."""
-    return _body(bulk.set_caption(stored, sha256, new.caption, new.given))
+@router.get("/pictures/{picture}/file", response_class=FileResponse)
+def picture_file(studio: StudioNow, picture: PictureNumber, small: bool = False) -> FileResponse:
+    """The PNG, or the small copy that pages show."""
+    found = studio.pictures.get(picture)
+    path = found.small_path if small else found.path
+    if not path.is_file():
+        raise PictureUnknown(f"Picture {picture} is not drawn yet.")
+    return FileResponse(path, media_type="image/webp" if small else "image/png")
 
 
-@router.put("/pictures/{sha256}/crop")
-def crop(stored: DatasetNow, sha256: Sha, new: CropBody) -> PictureBody:
-    """Use a part of a picture; its file stays whole."""
-    stored.set_crops({sha256: new.box})
-    return show_picture(stored, sha256)
+@router.delete("/pictures/{picture}")
+def trash_picture(studio: StudioNow, picture: PictureNumber) -> PictureBody:
+    """Take a picture out of the history, for 30 days."""
+    return body(studio.pictures.trash(picture))
 
 
-@router.post("/edits")
-def edit_captions(stored: DatasetNow, new: EditBody) -> list[Edited]:
-    """Change many captions in one step that can be undone."""
-    change = Edit(
-        replace=tuple(new.replace.items()), remove=tuple(new.remove), add=tuple(new.add),
-        first=tuple(new.first),
-    )  # fmt: skip
-    if change.is_empty:
-        raise CaptionEditInvalid("Say what to change: replace, remove, add or first.")
-    contents = stored.working
-    shas = new.pictures if new.pictures is not None else [p.sha256 for p in contents.pictures]
-    found = bulk.edits(contents, set(shas), change)
-    if not new.dry_run:
-        bulk.write(stored, found, f"edited {len(found)} captions")
-    return [Edited(sha256=one.sha256, before=one.before, after=one.after) for one in found]
+@router.post("/pictures/{picture}/restore")
+def restore_picture(studio: StudioNow, picture: PictureNumber) -> PictureBody:
+    """Put a picture back into the history."""
+    return body(studio.pictures.restore(picture))
 
 
-@router.post("/moves")
-def move(stored: DatasetNow, new: MoveBody) -> Count:
-    """Put pictures into a concept, which is made where it is new."""
-    return Count(pictures=len(stored.move(new.pictures, new.concept).pictures))
+@router.post("/grids", status_code=202)
+def start_grid(studio: StudioNow, ask: GridAsk) -> GridBody:
+    """Queue a comparison of checkpoints and strengths by the same prompts and seeds."""
+    return grid_body(studio.grids.get(studio.grids.start(ask).id))
 
 
-@router.post("/removals")
-def take_out(stored: DatasetNow, new: SomeBody) -> Count:
-    """Take pictures out of the dataset; versions keep them, and undo brings them back."""
-    return Count(pictures=len(stored.discard(new.pictures).pictures))
+@router.get("/grids/{grid}")
+def show_grid(studio: StudioNow, grid: GridNumber) -> GridBody:
+    """One comparison."""
+    return grid_body(studio.grids.get(grid))
 
 
-@router.get("/thumbs/{sha256}", response_class=FileResponse)
-def thumb(
-    request: Request, bench: BenchNow, stored: DatasetNow, sha256: Sha, px: Side = Side.CARD
-) -> Response:
-    """A small copy of a picture, as WebP."""
-    tag = f'"{sha256}-{px:d}"'
-    headers = {"Cache-Control": KEPT, "ETag": tag}
-    if not stored.objects.path(sha256).is_file():
-        raise DatasetUnknown(f"{stored.name} has no picture {sha256[:12]}.")
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    place = bench.thumbs.place(sha256, px)
-    if not place.is_file():
-        picture = known_picture(stored, sha256)
-        place = bench.thumbs.of(picture, stored.objects.path(sha256), px)
-    return FileResponse(place, media_type="image/webp", headers=headers)
+@router.get("/grids/{grid}/sheet", response_class=FileResponse)
+def grid_sheet(studio: StudioNow, grid: GridNumber) -> FileResponse:
+    """All pictures of a comparison that is finished, in one PNG."""
+    found = studio.grids.get(grid)
+    if not found.sheet.is_file():
+        raise HTTPException(404, f"Grid {grid} is not finished yet.")
+    return FileResponse(found.sheet, media_type="image/png", filename=f"grid-{grid}.png")
 
 
-@router.get("/originals/{sha256}", response_class=FileResponse)
-def original(stored: DatasetNow, sha256: Sha) -> FileResponse:
-    """The file of a picture, byte for byte, to be saved: browsers never show it."""
-    picture = known_picture(stored, sha256)
-    stored.objects.verify(sha256, picture.name)
-    return FileResponse(
-        stored.objects.path(sha256),
-        media_type="application/octet-stream",
-        filename=picture.name,
-        headers={"Content-Security-Policy": "sandbox", "Cache-Control": "private"},
-    )
-
-
-def known_picture(stored: StoredDataset, sha256: str) -> Picture:
-    """A picture of the dataset or of one of its versions. Raises DatasetUnknown."""
-    picture = _in(stored.working, sha256)
-    for info in stored.snapshots() if picture is None else ():
-        picture = picture or _in(stored.read_snapshot(info.hash), sha256)
-    if picture is None:
-        raise DatasetUnknown(f"{stored.name} has no picture {sha256[:12]}.")
-    return picture
-
-
-def _in(contents: Contents, sha256: str) -> Picture | None:
-    return next((p for p in contents.pictures if p.sha256 == sha256), None)
+@router.get("/grids/{grid}/pictures/{number}", response_class=FileResponse)
+def grid_picture(
+    studio: StudioNow,
+    grid: GridNumber,
+    number: Annotated[int, Path(ge=0, le=2000)],
+    small: bool = False,
+) -> FileResponse:
+    """One picture of a comparison."""
+    run = studio.grids.get(grid).job.run_folder
+    path = orders.small_file(run, number) if small else orders.picture_file(run, number)
+    if not path.is_file():
+        raise PictureUnknown(f"Picture {number} of grid {grid} is not drawn yet.")
+    return FileResponse(path, media_type="image/webp" if small else "image/png")

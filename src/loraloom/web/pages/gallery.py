@@ -16,8 +16,8 @@ from loraloom.dataset.snapshot import Concept, balanced
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CaptionEditInvalid
 from loraloom.studio.workbench import Workbench
+from loraloom.web.api.dataset_pictures import findings_of
 from loraloom.web.api.datasets import Text, Version, state, versions
-from loraloom.web.api.pictures import findings_of
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.preferences import own

@@ -14,8 +14,8 @@ from loraloom.dataset.readiness.native import native_of
 from loraloom.dataset.snapshot import Picture
 from loraloom.errors import LoraloomError
 from loraloom.studio.token_count import count_tokens
+from loraloom.web.api.dataset_pictures import findings_of
 from loraloom.web.api.datasets import Text
-from loraloom.web.api.pictures import findings_of
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common

@@ -1,0 +1,95 @@
+"""What an adapter in the library is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row
+
+from loraloom.settings import data_folder
+
+FILE = "adapter.safetensors"
+TAGS = (
+    "character", "style", "object", "concept", "scene", "anime", "photo", "illustration",
+    "portrait", "clothing", "pose", "background", "test",
+)  # fmt: skip
+"""Words that are offered; people add their own."""
+
+
+class Visibility(StrEnum):
+    """Who sees it."""
+
+    PRIVATE = "private"
+    SHARED = "shared"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A row of the library; times are seconds since 1970."""
+
+    id: int
+    token: str
+    name: str
+    description: str
+    kind: str
+    tags: tuple[str, ...]
+    base: str
+    """Name or folder of the base that it was trained on; "" where that is not known."""
+    family: str
+    """Id; "" where it is not known."""
+    type: str
+    rank: int | None
+    trigger: str
+    layout: str
+    sha256: str
+    size_bytes: int
+    facts: Mapping[str, str]
+    """What the file says of itself."""
+    scale: float
+    """The recommended strength."""
+    job_id: int | None
+    parent_id: int | None
+    dataset: str
+    dataset_hash: str
+    visibility: Visibility
+    starred: bool
+    alias: str
+    cover: str
+    created_at: float
+    trashed_at: float | None
+
+    @property
+    def folder(self) -> Path:
+        """Where its file and those made of it lie."""
+        return data_folder() / "adapters" / f"{self.id:06d}-{self.token}"
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder / FILE
+
+    @property
+    def cover_path(self) -> Path | None:
+        """The picture that stands for it, where there is one."""
+        path = data_folder() / self.cover if self.cover else None
+        return path if path and path.is_file() else None
+
+    @property
+    def base_title(self) -> str:
+        """The base in a word."""
+        return Path(self.base).name or self.facts.get("base") or self.family or ""
+
+
+def as_adapter(row: Row[Any]) -> Adapter:
+    """What a row of the table says."""
+    values = {**row._mapping}
+    names = Adapter.__dataclass_fields__
+    values["tags"] = tuple(json.loads(values["tags"]))
+    values["facts"] = json.loads(values["facts"])
+    values["visibility"] = Visibility(values["visibility"])
+    return Adapter(**{name: value for name, value in values.items() if name in names})

@@ -1,0 +1,277 @@
+"""The library of adapters: those of finished runs come by themselves, others are imported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy import Connection, Select, func, insert, or_, select, update
+
+from loraloom.errors import AdapterUnknown
+from loraloom.kinds import Kind
+from loraloom.studio.adapter import Adapter, Visibility, as_adapter
+from loraloom.studio.database import Database
+from loraloom.studio.job import Job, State, Task
+from loraloom.studio.registering import of_run, put_file
+from loraloom.studio.rows import as_job, locked
+from loraloom.studio.tables import adapters, jobs
+
+PAGE = 60
+BIN_DAYS = 30
+"""What is thrown away can be taken back for so long."""
+
+
+class Edit(BaseModel):
+    """What may be changed of an adapter; None: as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    description: str | None = Field(default=None, max_length=5000)
+    kind: Kind | None = None
+    tags: list[str] | None = Field(default=None, max_length=20)
+    trigger: str | None = Field(default=None, max_length=200)
+    base: str | None = Field(default=None, max_length=500)
+    scale: float | None = Field(default=None, ge=-1, le=2)
+    visibility: Visibility | None = None
+    alias: str | None = Field(default=None, max_length=40)
+    starred: bool | None = None
+
+    @field_validator("name", "description", "trigger", "alias")
+    @classmethod
+    def _plain(cls, text: str | None) -> str | None:
+        return text and text.replace("\0", "").strip()
+
+    @field_validator("name")
+    @classmethod
+    def _told(cls, name: str | None) -> str | None:
+        if name == "":
+            raise ValueError("give it a name")
+        return name
+
+    @field_validator("tags")
+    @classmethod
+    def _words(cls, tags: list[str] | None) -> list[str] | None:
+        if tags is None:
+            return None
+        words = [tag.replace("\0", "").strip().lower()[:40] for tag in tags]
+        return list(dict.fromkeys(word for word in words if word))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which adapters are looked for; "" is any."""
+
+    words: str = ""
+    kind: str = ""
+    family: str = ""
+    tag: str = ""
+    visibility: str = ""
+    starred: bool = False
+    trashed: bool = False
+
+
+@dataclass(frozen=True)
+class Facets:
+    """What there is to filter by, with how many have it."""
+
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    families: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, int] = field(default_factory=dict)
+
+
+class Library:
+    """All adapters of an installation."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self) -> None:
+        """Take in the adapters of runs that have finished since; again: no change."""
+        missing = (
+            select(jobs)
+            .outerjoin(adapters, adapters.c.job_id == jobs.c.id)
+            .where(jobs.c.state == State.FINISHED, jobs.c.task == Task.TRAIN)
+            .where(adapters.c.id.is_(None))
+            .order_by(jobs.c.id)
+        )
+        with self._database.reading() as connection:
+            found = [as_job(row) for row in connection.execute(missing)]
+        for job in found:
+            self._take_in(job)
+
+    def _take_in(self, job: Job) -> None:
+        facts = of_run(job)
+        if facts is None:
+            return  # its file is gone
+        with self._database.writing() as connection:
+            locked(connection, job.id)
+            own = select(adapters.c.id).where(adapters.c.job_id == job.id)
+            if connection.execute(own).first() is None:
+                parent = select(adapters.c.id).where(adapters.c.job_id == job.parent_id)
+                facts["parent_id"] = job.parent_id and connection.execute(parent).scalar()
+                adapter = _inserted(connection, facts)
+                put_file(adapter, job.run_folder / "adapter.safetensors")
+
+    def add(self, facts: Mapping[str, Any]) -> Adapter:
+        """A row for an imported file, which its caller then puts into the adapter's folder."""
+        with self._database.writing() as connection:
+            return _inserted(connection, facts)
+
+    def get(self, number: int) -> Adapter:
+        """Raises AdapterUnknown."""
+        with self._database.reading() as connection:
+            return _get(connection, number)
+
+    def of_job(self, job_id: int) -> Adapter | None:
+        """The adapter that a run made."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(adapters).where(adapters.c.job_id == job_id)).first()
+        return None if row is None else as_adapter(row)
+
+    def with_hash(self, sha256: str) -> Adapter | None:
+        """One with the very same file, not in the bin."""
+        same = select(adapters).where(adapters.c.sha256 == sha256, adapters.c.trashed_at.is_(None))
+        with self._database.reading() as connection:
+            row = connection.execute(same).first()
+        return None if row is None else as_adapter(row)
+
+    def page(
+        self, wanted: Filter = Filter(), *, before: int | None = None, limit: int = PAGE
+    ) -> list[Adapter]:
+        """The newest, or the newest of those older than the one numbered `before`."""
+        self.register()
+        found = _matching(select(adapters), wanted).order_by(adapters.c.id.desc()).limit(limit)
+        if before is not None:
+            found = found.where(adapters.c.id < before)
+        with self._database.reading() as connection:
+            return [as_adapter(row) for row in connection.execute(found)]
+
+    def count(self, wanted: Filter = Filter()) -> int:
+        """How many match."""
+        counted = _matching(select(func.count()).select_from(adapters), wanted)
+        with self._database.reading() as connection:
+            return connection.execute(counted).scalar() or 0
+
+    def facets(self) -> Facets:
+        """Over all that are not in the bin."""
+        columns = select(adapters.c.kind, adapters.c.family, adapters.c.tags)
+        with self._database.reading() as connection:
+            rows = connection.execute(columns.where(adapters.c.trashed_at.is_(None))).all()
+        kinds = Counter(row.kind for row in rows if row.kind)
+        families = Counter(row.family for row in rows if row.family)
+        tags = Counter(tag for row in rows for tag in json.loads(row.tags))
+        return Facets(dict(kinds), dict(families), dict(tags.most_common(30)))
+
+    def versions(self, adapter: Adapter) -> list[Adapter]:
+        """Its family tree, itself included, the oldest first."""
+        pairs = select(adapters.c.id, adapters.c.parent_id)
+        with self._database.reading() as connection:
+            parents = {row.id: row.parent_id for row in connection.execute(pairs)}
+            root = _root(parents, adapter.id)
+            own = [number for number in parents if _root(parents, number) == root]
+            found = select(adapters).where(adapters.c.id.in_(own)).order_by(adapters.c.id)
+            rows = connection.execute(found.where(adapters.c.trashed_at.is_(None)))
+            return [as_adapter(row) for row in rows]
+
+    def edit(self, number: int, edit: Edit) -> Adapter:
+        """Change what is given; an alias is taken from the other versions.
+
+        Raises AdapterUnknown.
+        """
+        values = edit.model_dump(exclude_none=True)
+        if "tags" in values:
+            values["tags"] = json.dumps(values["tags"], ensure_ascii=False)
+        others = self.versions(self.get(number)) if values.get("alias") else []
+        with self._database.writing() as connection:
+            for other in others:
+                if other.alias == values["alias"]:
+                    _put(connection, other.id, alias="")
+            if values:
+                _put(connection, number, **values)
+            return _get(connection, number)
+
+    def set_cover(self, number: int, cover: str) -> Adapter:
+        """`cover`: a picture, by its path below the data folder."""
+        with self._database.writing() as connection:
+            _put(connection, number, cover=cover)
+            return _get(connection, number)
+
+    def trash(self, number: int) -> Adapter:
+        """Into the bin for 30 days. Again: no change."""
+        with self._database.writing() as connection:
+            if _get(connection, number).trashed_at is None:
+                _put(connection, number, trashed_at=time.time(), alias="")
+            return _get(connection, number)
+
+    def restore(self, number: int) -> Adapter:
+        """Out of the bin. Raises AdapterUnknown where its file is gone."""
+        with self._database.writing() as connection:
+            adapter = _get(connection, number)
+            if not adapter.path.is_file():
+                raise AdapterUnknown(f"The file of adapter {number} has left the bin for good.")
+            _put(connection, number, trashed_at=None)
+            return _get(connection, number)
+
+    def empty_bin(self) -> None:
+        """Remove the files of what was thrown away long ago. The rows stay: runs are not taken in
+        again."""
+        old = time.time() - BIN_DAYS * 24 * 3600
+        with self._database.reading() as connection:
+            found = select(adapters).where(adapters.c.trashed_at < old)
+            gone = [as_adapter(row) for row in connection.execute(found)]
+        for adapter in gone:
+            shutil.rmtree(adapter.folder, ignore_errors=True)
+
+
+def _matching(found: Select[Any], wanted: Filter) -> Select[Any]:
+    columns = adapters.c
+    is_in_bin = columns.trashed_at.is_not(None) if wanted.trashed else columns.trashed_at.is_(None)
+    found = found.where(is_in_bin)
+    for word in wanted.words.split()[:8]:
+        texts = (columns.name, columns.description, columns.trigger, columns.tags, columns.alias)
+        found = found.where(or_(*(text.icontains(word, autoescape=True) for text in texts)))
+    if wanted.kind:
+        found = found.where(columns.kind == wanted.kind)
+    if wanted.family:
+        found = found.where(columns.family == wanted.family)
+    if wanted.tag:
+        quoted = json.dumps(wanted.tag, ensure_ascii=False)
+        found = found.where(columns.tags.contains(quoted, autoescape=True))
+    if wanted.visibility:
+        found = found.where(columns.visibility == wanted.visibility)
+    if wanted.starred:
+        found = found.where(columns.starred)
+    return found
+
+
+def _inserted(connection: Connection, facts: Mapping[str, Any]) -> Adapter:
+    number = connection.execute(insert(adapters).values(**facts)).inserted_primary_key
+    assert number is not None
+    return _get(connection, number[0])
+
+
+def _get(connection: Connection, number: int) -> Adapter:
+    row = connection.execute(select(adapters).where(adapters.c.id == number)).first()
+    if row is None:
+        raise AdapterUnknown(f"There is no adapter {number}; see the library for those there are.")
+    return as_adapter(row)
+
+
+def _put(connection: Connection, number: int, **values: object) -> None:
+    connection.execute(update(adapters).where(adapters.c.id == number).values(**values))
+
+
+def _root(parents: Mapping[int, int | None], number: int) -> int:
+    for _ in range(len(parents)):
+        above = parents.get(number)
+        if above is None:
+            break
+        number = above
+    return number

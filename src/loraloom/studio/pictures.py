@@ -1,0 +1,246 @@
+"""The playground: pictures that are asked for become jobs; what they drew is kept and listed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, insert, select, update
+
+from loraloom.errors import AdapterRefused, PictureUnknown
+from loraloom.generate import order as orders
+from loraloom.generate.order import Order, Wanted
+from loraloom.settings import STARTER
+from loraloom.studio import bases
+from loraloom.studio.adapter import Adapter
+from loraloom.studio.bases import Base
+from loraloom.studio.database import Database
+from loraloom.studio.job import ENDED, HELD, Job, State, Task
+from loraloom.studio.library import BIN_DAYS, Library
+from loraloom.studio.picture import Ask, Picture, as_picture
+from loraloom.studio.rows import added, as_job
+from loraloom.studio.tables import jobs, pictures, prompts
+
+PRIORITY = 100
+"""Pictures, which somebody waits for, go before runs that have not begun."""
+PAGE = 48
+MOST_SAVED = 200
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A prompt that is kept."""
+
+    id: int
+    prompt: str
+    negative: str
+
+
+class Pictures:
+    """All pictures of an installation's playground."""
+
+    def __init__(self, database: Database, library: Library) -> None:
+        self._database = database
+        self._library = library
+
+    def ask(self, ask: Ask) -> Job:
+        """Queue what is asked for. Raises AdapterUnknown, AdapterRefused, BaseUnknown."""
+        used = [(self._library.get(use.adapter), use.scale) for use in ask.adapters if use.on]
+        base = chosen_base(ask.base, [adapter for adapter, _ in used])
+        prompt = with_triggers(ask.prompt, used) if ask.complete else ask.prompt
+        seed = secrets.randbelow(2**32) if ask.seed is None else ask.seed
+        wanted, told = [], []
+        for scales in _variants([scale for _, scale in used], compare=ask.compare):
+            for number in range(ask.count):
+                one = Wanted(
+                    prompt=prompt, seed=seed + number,
+                    negative=ask.negative if base.negative_prompt else "",
+                    guidance=ask.guidance, steps=ask.steps,
+                    width_px=fitted(ask.width_px, base), height_px=fitted(ask.height_px, base),
+                    scales=scales,
+                )  # fmt: skip
+                wanted.append(one)
+                told.append(_told(one, base, [adapter for adapter, _ in used]))
+        files = tuple(usable(adapter).resolve() for adapter, _ in used)
+        names = tuple(adapter.name for adapter, _ in used)
+        order = Order(base=base.name, adapters=files, names=names, pictures=tuple(wanted))
+        return self._queue(order, prompt[:80], told)
+
+    def _queue(self, order: Order, name: str, told: Sequence[dict[str, Any]]) -> Job:
+        with self._database.writing() as connection:
+            job = added(
+                connection, task=Task.GENERATE, settings=orders.to_toml(order), name=name,
+                steps=0, priority=PRIORITY,
+            )  # fmt: skip
+            rows = [
+                {"job_id": job.id, "number": number, "asked": json.dumps(one), "starred": False}
+                for number, one in enumerate(told)
+            ]
+            connection.execute(insert(pictures), rows)
+            return job
+
+    def get(self, number: int) -> Picture:
+        """Raises PictureUnknown."""
+        found = self._select(pictures.c.id == number, limit=1)
+        if not found:
+            raise PictureUnknown(f"There is no picture {number} in the playground.")
+        return found[0]
+
+    def of_job(self, job_id: int) -> list[Picture]:
+        """Those of one job, in its order."""
+        return self._select(pictures.c.job_id == job_id, limit=10_000)[::-1]
+
+    def page(
+        self, *, before: int | None = None, limit: int = PAGE, starred: bool = False,
+        trashed: bool = False,
+    ) -> list[Picture]:  # fmt: skip
+        """The newest, or the newest of those older than the one numbered `before`."""
+        in_bin = pictures.c.trashed_at.is_not(None) if trashed else pictures.c.trashed_at.is_(None)
+        conditions: list[ColumnElement[bool]] = [in_bin]
+        if starred:
+            conditions.append(pictures.c.starred)
+        if before is not None:
+            conditions.append(pictures.c.id < before)
+        return self._select(*conditions, limit=limit)
+
+    def beside(self, number: int) -> tuple[int | None, int | None]:
+        """The numbers of the newer and the older neighbour."""
+        kept = select(pictures.c.id).where(pictures.c.trashed_at.is_(None)).limit(1)
+        newer = kept.where(pictures.c.id > number).order_by(pictures.c.id)
+        older = kept.where(pictures.c.id < number).order_by(pictures.c.id.desc())
+        with self._database.reading() as connection:
+            return connection.execute(newer).scalar(), connection.execute(older).scalar()
+
+    def going(self) -> list[Job]:
+        """Jobs that wait, work or have lately failed, the newest first."""
+        found = select(jobs).where(jobs.c.task == Task.GENERATE).order_by(jobs.c.id.desc())
+        with self._database.reading() as connection:
+            latest = [as_job(row) for row in connection.execute(found.limit(20))]
+        waiting = [job for job in latest if job.state not in ENDED]
+        return waiting + [job for job in latest[:1] if job.state is State.FAILED]
+
+    def in_the_way(self) -> Job | None:
+        """A run that holds the device while pictures wait; None where none does."""
+        held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN)
+        with self._database.reading() as connection:
+            row = connection.execute(held.order_by(jobs.c.id).limit(1)).first()
+        return None if row is None else as_job(row)
+
+    def star(self, number: int, *, starred: bool) -> Picture:
+        """Mark or unmark one."""
+        return self._put(number, starred=starred)
+
+    def trash(self, number: int) -> Picture:
+        """Out of the history, for 30 days."""
+        return self._put(number, trashed_at=time.time())
+
+    def restore(self, number: int) -> Picture:
+        """Back into the history."""
+        return self._put(number, trashed_at=None)
+
+    def empty_bin(self) -> None:
+        """Remove the files of what was thrown away long ago."""
+        old = time.time() - BIN_DAYS * 24 * 3600
+        for picture in self._select(pictures.c.trashed_at < old, limit=100_000):
+            for path in (picture.path, picture.small_path):
+                path.unlink(missing_ok=True)
+
+    def saved(self) -> list[Saved]:
+        """Prompts that are kept, the newest first."""
+        found = select(prompts).order_by(prompts.c.id.desc()).limit(MOST_SAVED)
+        with self._database.reading() as connection:
+            return [Saved(row.id, row.prompt, row.negative) for row in connection.execute(found)]
+
+    def save_prompt(self, prompt: str, negative: str) -> None:
+        """Keep a prompt; one that is kept already comes first."""
+        values = {"prompt": prompt, "negative": negative}
+        same = (prompts.c.prompt == prompt) & (prompts.c.negative == negative)
+        with self._database.writing() as connection:
+            connection.execute(delete(prompts).where(same))
+            connection.execute(insert(prompts).values(**values, created_at=time.time()))
+
+    def forget_prompt(self, number: int) -> None:
+        """Keep it no longer."""
+        with self._database.writing() as connection:
+            connection.execute(delete(prompts).where(prompts.c.id == number))
+
+    def _put(self, number: int, **values: object) -> Picture:
+        self.get(number)
+        with self._database.writing() as connection:
+            connection.execute(update(pictures).where(pictures.c.id == number).values(**values))
+        return self.get(number)
+
+    def _select(self, *conditions: Any, limit: int) -> list[Picture]:
+        found = select(pictures).where(*conditions).order_by(pictures.c.id.desc()).limit(limit)
+        with self._database.reading() as connection:
+            rows = connection.execute(found).all()
+            numbers = {row.job_id for row in rows}
+            own = connection.execute(select(jobs).where(jobs.c.id.in_(numbers)))
+            by_id = {row.id: as_job(row) for row in own}
+        return [as_picture(row, by_id[row.job_id]) for row in rows]
+
+
+def chosen_base(name: str, used: Sequence[Adapter]) -> Base:
+    """The base that is named or that the adapters are for. Raises AdapterRefused, BaseUnknown."""
+    first = next(iter(used), None)
+    if name or first is None:
+        base = bases.describe(name or STARTER)
+    else:
+        found = bases.for_adapter(first.base, first.family)
+        if found is None:
+            raise AdapterRefused(
+                f"No base for {first.name!r} is installed: it is for "
+                f"{first.base_title or 'a base that it does not name'}. Add one with "
+                "`loraloom bases add`, or choose a base by hand."
+            )
+        base = found
+    for adapter in used:
+        if adapter.family and adapter.family != base.family:
+            raise AdapterRefused(
+                f"{adapter.name!r} is for {adapter.family}, and {base.title} is {base.family}: "
+                "they do not go together. Choose another base, or switch the adapter off."
+            )
+    return base
+
+
+def usable(adapter: Adapter) -> Path:
+    """Its file. Raises AdapterRefused where it is in the bin or gone."""
+    if adapter.trashed_at is not None or not adapter.path.is_file():
+        raise AdapterRefused(f"{adapter.name!r} is in the bin; take it out of there to use it.")
+    return adapter.path
+
+
+def with_triggers(prompt: str, used: Sequence[tuple[Adapter, float]]) -> str:
+    """The prompt with the triggers that it lacks in front of it."""
+    missing = [
+        adapter.trigger
+        for adapter, scale in used
+        if scale and adapter.trigger and adapter.trigger.lower() not in prompt.lower()
+    ]
+    return ", ".join([*dict.fromkeys(missing), prompt])
+
+
+def fitted(side_px: int | None, base: Base) -> int | None:
+    """The nearest side that the base can draw."""
+    if side_px is None:
+        return None
+    return max(round(side_px / base.multiple_px), 1) * base.multiple_px
+
+
+def _variants(scales: Sequence[float], *, compare: bool) -> list[tuple[float, ...]]:
+    own = tuple(scales)
+    return [own, (0.0,) * len(own)] if compare and any(own) else [own]
+
+
+def _told(one: Wanted, base: Base, used: Sequence[Adapter]) -> dict[str, Any]:
+    adapters = [
+        {"id": adapter.id, "name": adapter.name, "scale": scale}
+        for adapter, scale in zip(used, one.scales, strict=True)
+        if scale
+    ]
+    return {**one.model_dump(exclude={"scales"}), "base": base.name, "adapters": adapters}
