@@ -94,7 +94,15 @@ def looks_like_archive(path: Path, name: str = "") -> bool:
 
     By its name or its first bytes.
     """
-    if PurePosixPath(name or path.name).suffix.lower() in (".zip", ".cbz", ".rar", ".7z", ".tar", ".gz", ".tgz"):
+    if PurePosixPath(name or path.name).suffix.lower() in (
+        ".zip",
+        ".cbz",
+        ".rar",
+        ".7z",
+        ".tar",
+        ".gz",
+        ".tgz",
+    ):
         return True
     try:
         with path.open("rb") as stream:

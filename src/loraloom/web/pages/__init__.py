@@ -1,6 +1,16 @@
 """The pages, a router a room of the studio."""
 
-from loraloom.web.pages import checks, datasets, gallery, home, image, imports, preferences, train, wording
+from loraloom.web.pages import (
+    checks,
+    datasets,
+    gallery,
+    home,
+    image,
+    imports,
+    preferences,
+    train,
+    wording,
+)
 
 ROUTERS = (
     home.router,
