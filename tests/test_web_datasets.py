@@ -1,16 +1,14 @@
 """Datasets in the studio: the pages, uploads in parts, imports, captions, versions, checks."""
 
 import io
-import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from tests import tiny
 
 from loraloom.dataset import intake
 from loraloom.dataset.stored import StoredDataset
@@ -314,10 +312,10 @@ def test_check_of_an_unknown_base_says_so(client: TestClient, cups: StoredDatase
     assert "There is no base" in client.get("/datasets/cups/checks").text
 
 
-def _checked(client: TestClient) -> dict[str, object]:
+def _checked(client: TestClient) -> dict[str, Any]:
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        body: dict[str, object] = client.get(f"{API}/checks").json()
+        body: dict[str, Any] = client.get(f"{API}/checks").json()
         if not body["running"]:
             return body
         time.sleep(0.2)

@@ -35,7 +35,8 @@ def opened(browser: Browser, url: str) -> Iterator[Page]:
         page.goto(url)
         yield page
     finally:
-    
+        page.close()
+
 
 def picture(number: int) -> bytes:
     """A PNG."""
@@ -87,7 +88,8 @@ def test_captions_selection_and_undo(set_of_70: None, served: str, browser: Brow
         expect(page.locator(".shot").nth(1).locator("textarea")).to_be_focused()
         api = f"{served}/api/v1/datasets/cups"
         expect(first.locator("input[name=given]")).to_have_value("zk cup, blue")
-        assert httpx.get(f"{api}/pictures?limit=1").json()["pictures"][0]["caption"] == "zk cup, blue"
+        stored = httpx.get(f"{api}/pictures?limit=1").json()["pictures"][0]
+        assert stored["caption"] == "zk cup, blue"
 
         sha = first.get_attribute("data-sha")
         httpx.put(f"{api}/pictures/{sha}/caption", json={"caption": "zk cup, elsewhere"})

@@ -176,7 +176,7 @@ class Imports:
                 self._work(one, store=store, skip_broken=skip_broken)
             except LoraloomError as error:
                 one.error, one.stage = str(error), "looked" if one.preview.pictures else "failed"
-            except Exception:
+            except Exception:  # noqa: BLE001 - the outermost edge of a thread
                 _LOG.exception("an import into %s broke off", one.dataset)
                 one.error = "Loraloom made a mistake here, and its log has the details."
                 one.stage = "failed"

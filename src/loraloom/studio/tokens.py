@@ -41,7 +41,7 @@ def _tokenizer(path: Path) -> Any:
 
     try:
         made = Tokenizer.from_file(str(path))
-    except Exception:  # the library raises nothing narrower
+    except Exception:  # noqa: BLE001 - the library raises nothing narrower
         return None
     made.no_truncation()
     made.no_padding()

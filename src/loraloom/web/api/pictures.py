@@ -71,9 +71,9 @@ class EditBody(Strict):
     pictures: Shas | None = None
     """By SHA-256; none: all of the dataset."""
     replace: dict[str, str] = Field(default={}, max_length=100)
-    remove: Words = []
-    add: Words = []
-    first: Words = []
+    remove: Words = Field(default=[])
+    add: Words = Field(default=[])
+    first: Words = Field(default=[])
     dry_run: bool = False
 
 

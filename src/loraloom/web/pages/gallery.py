@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from loraloom.captions import bulk
@@ -66,7 +66,7 @@ def show(
 
 def common(
     bench: Workbench, stored: StoredDataset, contents: snapshot.Contents, tab: str
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What the head of every page of a dataset shows."""
     report = bench.checks.report(stored)
     return {
