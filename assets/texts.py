@@ -21,13 +21,20 @@ from loraloom.config import TrainConfig
 PACKAGE = Path(__file__).parent.parent / "src" / "loraloom"
 LOCALE = PACKAGE / "web" / "locale"
 METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
-KEYWORDS = {"_": None, "translate": None, "translate_plural": (1, 2), "ngettext": (1, 2)}
+OPTIONS = {"**/templates/**.html": {"newstyle_gettext": "true", "silent": "false"}}
+"""As the pages' own environment has it; a template that cannot be read is an error."""
+KEYWORDS = {
+    "_": None, "translate": None, "gettext": None,  # gettext is what {% trans %} becomes
+    "translate_plural": (1, 2), "ngettext": (1, 2),
+}  # fmt: skip
 
 
 def texts() -> Catalog:
     """Every text, with the files that it stands in."""
     catalog = Catalog(project="Loraloom", fuzzy=False)
-    found = extract_from_dir(PACKAGE / "web", METHODS, keywords=KEYWORDS, comment_tags=("NOTE:",))
+    found = extract_from_dir(
+        PACKAGE / "web", METHODS, OPTIONS, keywords=KEYWORDS, comment_tags=("NOTE:",)
+    )
     for path, _, message, comments, _ in found:
         catalog.add(message, locations=[(f"web/{path}", 0)], auto_comments=comments)
     for description in descriptions(TrainConfig):

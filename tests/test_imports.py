@@ -95,7 +95,7 @@ def test_unknown_room_is_found(tmp_path: Path) -> None:
         "from typer.testing import CliRunner; from loraloom.cli import app; "
         "assert 'watch' in CliRunner().invoke(app, ['jobs', '--help']).output",
         "from loraloom import families; families.all_infos()",
-        "from loraloom.cli.bases import installed; installed()",
+        "from loraloom.families.installed import installed; installed()",
         "from typer.testing import CliRunner; from loraloom.cli import app; "
         "assert 'train' in CliRunner().invoke(app, ['--help']).output",
         "from typer.testing import CliRunner; from loraloom.cli import app; "

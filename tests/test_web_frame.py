@@ -172,6 +172,6 @@ def test_other_addresses_need_accounts(studio: Studio) -> None:
 
 
 def test_the_server_starts_without_torch() -> None:
-    code = "import loraloom.web.server, sys; print({'torch', 'cv2'} & sys.modules.keys())"
+    code = "import loraloom.web.server, sys; print({'torch', 'diffusers'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

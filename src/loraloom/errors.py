@@ -190,8 +190,64 @@ class JobRefused(LoraloomError):
     """What was asked of a job does not fit the state that it is in."""
 
 
+class StartRefused(DatasetProblems):
+    """A run cannot be started yet; everything that stands in its way is told."""
+
+
+class PlanFailed(LoraloomError):
+    """The memory and time of a run could not be estimated just now."""
+
+
 class ServerRefused(LoraloomError):
     """The studio cannot be served here: its folder or port is taken, or it would not be safe."""
+
+
+class UploadUnknown(LoraloomError):
+    """There is no such upload; abandoned ones are removed after a day."""
+
+
+class UploadRefused(LoraloomError):
+    """Bytes of an upload do not go where its file ends, or it is busy or incomplete."""
+
+
+class UploadTooLarge(LoraloomError):
+    """An upload is larger than this installation takes."""
+
+
+class Forbidden(LoraloomError):
+    """The person's role does not allow it."""
+
+
+class SignInRequired(LoraloomError):
+    """Nobody is signed in, or the session or token is unknown, ended or expired."""
+
+
+class SignInRefused(LoraloomError):
+    """The name or the password is not right."""
+
+
+class TooManyRequests(LoraloomError):
+    """Asked too often; after `wait_s` seconds it is answered again."""
+
+    def __init__(self, message: str, wait_s: int) -> None:
+        self.wait_s = wait_s
+        super().__init__(message)
+
+
+class PasswordRefused(LoraloomError):
+    """A password is too short or too easily guessed."""
+
+
+class PersonInvalid(LoraloomError):
+    """An account cannot have that name, or a change would leave the studio without an owner."""
+
+
+class PersonUnknown(LoraloomError):
+    """No account has that name or number."""
+
+
+class EntryUnknown(LoraloomError):
+    """No session, token or link has that number or secret, or it has expired."""
 
 
 class AdapterUnknown(LoraloomError):

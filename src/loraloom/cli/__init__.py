@@ -20,6 +20,7 @@ from loraloom.cli import (
     demo,
     generate,
     jobs,
+    people,
     plan,
     studio,
     train,
@@ -54,6 +55,7 @@ app.add_typer(adapter.app, name="adapter")
 app.add_typer(caption.app, name="caption")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(people.app, name="people")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,18 +14,6 @@ from loraloom.cli.output import messages, print_json
 from loraloom.files import telling_failures
 
 Prediction = Literal["epsilon", "v_prediction"]
-
-
-@dataclass(frozen=True)
-class Base:
-    """One base model that can be named after --base."""
-
-    name: str
-    title: str
-    family: str
-    licence: str
-    native_px: int
-    folder: Path
 
 
 app = typer.Typer()
@@ -44,6 +32,8 @@ def bases(
     """
     if context.invoked_subcommand:
         return
+    from loraloom.families.installed import installed
+
     found = installed()
     if json:
         print_json([asdict(base) for base in found])
@@ -91,20 +81,3 @@ def add(
     with messages.status(f"Taking {file.name} apart"):
         info = checkpoint.unpack(file, folder, prediction)
     messages.print(f"{chosen}: {info.title}, in {folder}")
-
-
-def installed() -> list[Base]:
-    """Every base known by name whose folder is there; imports no torch."""
-    from loraloom import families, settings
-    from loraloom.errors import BaseUnknown
-
-    found = []
-    for name, folder in settings.base_folders().items():
-        try:
-            family = families.detect(folder)
-        except BaseUnknown:
-            continue  # known by name, but not there or of no family: asking for it tells why
-        profile = family.profile(folder)
-        facts = (profile.title, profile.family, profile.licence, profile.native_px)
-        found.append(Base(name, *facts, folder))
-    return found

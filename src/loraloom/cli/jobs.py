@@ -23,7 +23,6 @@ from loraloom.cli.train import (
 )
 
 if TYPE_CHECKING:
-    from loraloom.config import TrainConfig
     from loraloom.studio.job import Job
     from loraloom.studio.jobs import Jobs
 
@@ -57,6 +56,8 @@ def add(
     loraloom jobs add my-pictures --kind character --trigger "ohwx woman"
     loraloom jobs add cups@3f2a91c0 --set adapter.rank=8 --priority 1
     """
+    from loraloom.studio.anchored import anchored
+
     options = chosen(base, kind, trigger)
     config = anchored(complete(read_source(source), options, assignments or [], preset))
     usual = source.resolve().name if is_run(source) else source.resolve().stem
@@ -185,6 +186,7 @@ def retry(
     import tomllib
 
     from loraloom.errors import JobRefused
+    from loraloom.studio.anchored import anchored
     from loraloom.studio.job import Task
 
     jobs = _jobs()
@@ -213,24 +215,6 @@ def logs(number: Number, json: AsJson = False) -> None:
         typer.echo(printable(text), nl=False)
     else:
         messages.print(f"Job {number} has written nothing yet.")
-
-
-def anchored(config: TrainConfig) -> TrainConfig:
-    """The settings with whole paths: a worker trains from another folder than this one."""
-    from loraloom import config_tree
-    from loraloom.dataset.reference import is_stored
-    from loraloom.settings import base_folders
-
-    def whole(name: str) -> str:
-        return name if is_stored(name) else str(Path(name).expanduser().resolve())
-
-    tree = config.model_dump(mode="json", exclude_none=True)
-    if tree["base"] not in base_folders():
-        tree["base"] = str(Path(tree["base"]).expanduser().resolve())
-    for place in (tree["data"], tree["prior"], *tree["data"]["concepts"]):
-        if "folder" in place:
-            place["folder"] = whole(place["folder"])
-    return config_tree.validate(tree)
 
 
 def _jobs() -> Jobs:

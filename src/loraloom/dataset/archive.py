@@ -7,7 +7,7 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from loraloom.dataset import notes, zip_format
@@ -66,9 +66,16 @@ class _Survey:
         self.findings.append(notes.error(code, item, message, fix))
 
 
-def list_archive(path: Path, limits: IntakeLimits) -> Listing:
-    """The files of a ZIP, or what is wrong with it: all at once. Raises FolderMissing."""
-    survey = _Survey(path.name, limits)
+SUFFIXES = frozenset((".zip", ".cbz", ".rar", ".7z", ".tar", ".gz", ".tgz"))
+"""Of files that are taken for archives, readable or not."""
+
+
+def list_archive(path: Path, limits: IntakeLimits, name: str = "") -> Listing:
+    """The files of a ZIP, called `name` in messages, or what is wrong with it: all at once.
+
+    Raises FolderMissing.
+    """
+    survey = _Survey(name or path.name, limits)
     listing = Listing(findings=survey.findings)
     try:
         with path.open("rb") as stream:
@@ -86,9 +93,12 @@ def list_archive(path: Path, limits: IntakeLimits) -> Listing:
     return listing
 
 
-def looks_like_archive(path: Path) -> bool:
-    """Whether a file is meant to be an archive, by its name or its first bytes."""
-    if path.suffix.lower() in (".zip", ".cbz", ".rar", ".7z", ".tar", ".gz", ".tgz"):
+def looks_like_archive(path: Path, name: str = "") -> bool:
+    """Whether a file, called `name` where that is another, is meant to be an archive.
+
+    By its name or its first bytes.
+    """
+    if PurePosixPath(name or path.name).suffix.lower() in SUFFIXES:
         return True
     try:
         with path.open("rb") as stream:
@@ -194,7 +204,7 @@ def _file(path: Path, record: Record, data_at: int, name: str, budget: _Budget) 
 def _blame_archive(survey: _Survey, path: Path, damage: SourceDamage) -> None:
     """Say what the file is instead of a ZIP, where that can be seen."""
     if damage.code != "not_a_zip":
-        survey.blame(damage.code, path.name, str(damage), "split it")
+        survey.blame(damage.code, survey.name, str(damage), "split it")
         return
     with path.open("rb") as stream:
         start = stream.read(512)
@@ -209,4 +219,4 @@ def _blame_archive(survey: _Survey, path: Path, damage: SourceDamage) -> None:
         reason, fix = f"is a broken or cut off ZIP: {damage}", "pack or upload it again"
     else:
         reason, fix = "is not a ZIP", "pack the pictures as ZIP"
-    survey.blame("not_a_zip", path.name, reason, fix)
+    survey.blame("not_a_zip", survey.name, reason, fix)

@@ -1,7 +1,7 @@
 """Decode pictures, clips and masks in child processes, which have little memory and little time.
 
 A file made to exhaust a decoder ends its child, is named, and the next child goes on. The child
-reads one path a line on its standard input and answers with one line of JSON.
+reads one question a line on its standard input and answers with one line of JSON.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Literal, Protocol
 
 import psutil
 
-from loraloom.dataset import images, masks
+from loraloom.dataset import images, masks, thumbs
 from loraloom.dataset.images import Facts
-from loraloom.errors import ImageUnreadable
+from loraloom.errors import ImageUnreadable, LoraloomError
 
 CHILD_MEMORY_BYTES = 3 * 2**30
 """Address space for decoding, beside what the libraries have taken (more on more cores)."""
@@ -69,10 +69,19 @@ class Checkers:
 
     def __call__(self, path: Path, name: str, content: Content = "picture") -> Facts:
         """Decode the file at `path`. Raises ImageUnreadable."""
+        return _facts(self._ask([str(path), name, content], name, content))
+
+    def thumb(
+        self, path: Path, name: str, target: Path, side_px: int, content: Content = "picture"
+    ) -> None:
+        """Write a small copy as WebP to `target`. Raises ImageUnreadable."""
+        self._ask([str(path), name, content, str(target), side_px], name, content)
+
+    def _ask(self, question: list[object], name: str, content: Content) -> dict[str, object]:
         child = self._idle.get()
         try:
             child = child if child is not None and child.alive else _Child()
-            return child.ask(path, name, content)
+            return child.ask(question, name, content)
         finally:
             self._idle.put(child)
 
@@ -91,14 +100,13 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, path: Path, name: str, content: Content) -> Facts:
+    def ask(self, question: list[object], name: str, content: Content) -> dict[str, object]:
         assert self._process.stdin is not None and self._process.stdout is not None
         seconds = CLIP_SECONDS if content == "clip" else CHILD_SECONDS
         watch = threading.Timer(seconds, self._process.kill)
         watch.start()
         try:
-            question = json.dumps([str(path), name, content]) + "\n"
-            self._process.stdin.write(question.encode())
+            self._process.stdin.write(f"{json.dumps(question)}\n".encode())
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except OSError:
@@ -111,7 +119,10 @@ class _Child:
                 f"{name}: could not be decoded within {seconds:.0f} s and "
                 f"{CHILD_MEMORY_BYTES >> 30} GiB of memory"
             )
-        return _facts(json.loads(answer))
+        told: dict[str, object] = json.loads(answer)
+        if "error" in told:
+            raise ImageUnreadable(str(told["error"]), str(told["code"]))
+        return told
 
     def end(self) -> None:
         self._process.kill()
@@ -123,8 +134,6 @@ class _Child:
 
 
 def _facts(answer: dict[str, object]) -> Facts:
-    if "error" in answer:
-        raise ImageUnreadable(str(answer["error"]), str(answer["code"]))
     notes = answer["notes"]
     assert isinstance(notes, list)
     return Facts(
@@ -139,11 +148,15 @@ def _facts(answer: dict[str, object]) -> Facts:
 
 
 def _answer(line: str) -> dict[str, object]:
-    path, name, content = json.loads(line)
+    path, name, content, *target = json.loads(line)
     try:
+        if target:
+            return {"size": thumbs.make(Path(path), name, content, Path(target[0]), target[1])}
         return asdict(check_here(Path(path), name, content))
     except ImageUnreadable as error:
         return {"error": str(error), "code": error.code}
+    except LoraloomError as error:
+        return {"error": str(error), "code": "unwritable"}
 
 
 def _serve() -> None:

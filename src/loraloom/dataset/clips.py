@@ -13,7 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
@@ -142,6 +141,8 @@ def upright_rgb(clip: Clip, frame: VideoFrame) -> NDArray[np.uint8]:
     rgb = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
     size = clip.upright_size(frame)
     if (rgb.shape[1], rgb.shape[0]) != size:
+        import cv2  # large; what only counts pictures does without
+
         rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     return rgb
 

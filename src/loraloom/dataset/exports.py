@@ -94,11 +94,18 @@ class Export:
 
 
 def export(
-    contents: Contents, objects: Objects, to: Format, target: Path, *, as_csv: bool = False
+    contents: Contents,
+    objects: Objects,
+    to: Format,
+    target: Path,
+    *,
+    as_csv: bool = False,
+    packed: bool = False,
 ) -> list[str]:
     """Write `target`, a folder or a ZIP, whole or not at all; returns warnings.
 
-    `as_csv`: metadata.csv in place of metadata.jsonl (diffusers). Raises OutputExists, FolderEmpty,
+    `as_csv`: metadata.csv in place of metadata.jsonl (diffusers). `packed`: what would be a folder
+    is a ZIP, whose configurations name places in it. Raises OutputExists, FolderEmpty,
     DatasetNameInvalid, DatasetDamaged, DiskFull, OutputUnwritable.
     """
     if target.exists():
@@ -107,8 +114,9 @@ def export(
         raise FolderEmpty("There is no picture to export.")
     if any(picture.mask for picture in contents.pictures):
         check_mask_folder(contents.counts())
-    with zip_at(target) if to == "zip" else folder_at(target) as sink:
-        writing = Export(contents, objects, target.resolve(), sink, burns_in=to != "zip")
+    with zip_at(target) if packed or to == "zip" else folder_at(target) as sink:
+        place = Path() if packed else target.resolve()
+        writing = Export(contents, objects, place, sink, burns_in=to != "zip")
         _warn_of_limits(writing, to)
         match to:
             case "kohya":

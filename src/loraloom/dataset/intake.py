@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from loraloom.dataset import layouts, notes
@@ -13,7 +13,7 @@ from loraloom.dataset.archive import list_archive, looks_like_archive
 from loraloom.dataset.checking import Check, check_here
 from loraloom.dataset.layouts.reading import Candidate, Reading
 from loraloom.dataset.snapshot import Contents, in_use
-from loraloom.dataset.source import Listing, list_files, list_folder
+from loraloom.dataset.source import Listing, list_files, list_folder, list_named, shown_name
 from loraloom.dataset.staging import NOT_SKIPPABLE, Intake, Progress, Stage
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import FolderMissing
@@ -32,16 +32,33 @@ def list_source(paths: Sequence[Path], limits: IntakeLimits) -> Listing:
         return _list_one(paths[0], limits)
     loose = [path for path in paths if not path.is_dir() and not looks_like_archive(path)]
     merged = list_files(loose)
-    for path in paths:
-        if path not in loose:
-            part = _list_one(path, limits)
-            merged.junk += part.junk
-            merged.findings += part.findings
-            for file in part.files:
-                merged.files.append(replace(file, name=f"{path.stem}/{file.name}"))
-    merged.findings = [f for f in merged.findings if f.code != "name_clash"]
-    merged.check_clashes()
-    return merged
+    parts = [(path.stem, _list_one(path, limits)) for path in paths if path not in loose]
+    return _merged(merged, parts)
+
+
+def list_uploads(files: Sequence[tuple[str, Path]], limits: IntakeLimits) -> Listing:
+    """What was uploaded: names as the sender tells them, and where the bytes lie."""
+    archives = [(name, path) for name, path in files if looks_like_archive(path, name)]
+    loose = list_named([file for file in files if file not in archives], limits)
+    if len(archives) == 1 and not loose.files:
+        return list_archive(archives[0][1], limits, shown_name(archives[0][0]))
+    parts = [
+        (PurePosixPath(shown_name(name)).stem, list_archive(path, limits, shown_name(name)))
+        for name, path in archives
+    ]
+    return _merged(loose, parts)
+
+
+def _merged(loose: Listing, parts: Iterable[tuple[str, Listing]]) -> Listing:
+    """Several sources as one: each of `parts` is a folder beside the loose files."""
+    for folder, part in parts:
+        loose.junk += part.junk
+        loose.findings += part.findings
+        for file in part.files:
+            loose.files.append(replace(file, name=f"{folder}/{file.name}"))
+    loose.findings = [f for f in loose.findings if f.code != "name_clash"]
+    loose.check_clashes()
+    return loose
 
 
 @contextmanager

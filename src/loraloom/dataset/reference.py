@@ -21,20 +21,23 @@ def is_stored(source: str | Path) -> bool:
     return found is not None and not Path(source).exists() and Store().has(found[1])
 
 
-def pin(source: str | Path) -> dict[str, Any]:
+def pin(source: str | Path, *, keep: bool = True) -> dict[str, Any]:
     """The settings that a stored dataset brings to a run; none for a plain folder.
 
     NAME becomes NAME@HASH: the working set is kept as a snapshot, so that the run's pictures never
-    change. The trigger is that of its only concept. Raises DatasetUnknown, FolderEmpty.
+    change; without `keep` it is only looked at. The trigger is that of its only concept. Raises
+    DatasetUnknown, FolderEmpty.
     """
     if not is_stored(source):
         return {}
     dataset, prefix = open_stored(source)
     if prefix is None and not dataset.working.pictures:
         raise FolderEmpty(f"The dataset {dataset.name} holds no picture; import some.")
-    whole = dataset.find(prefix) if prefix else dataset.snapshot("taken for a training run")
-    settings: dict[str, Any] = {"data": {"folder": f"{dataset.name}@{whole}"}}
-    concepts = dataset.read_snapshot(whole).concepts
+    name, concepts = dataset.name, dataset.working.concepts
+    if prefix or keep:
+        whole = dataset.find(prefix) if prefix else dataset.snapshot("taken for a training run")
+        name, concepts = f"{name}@{whole}", dataset.read_snapshot(whole).concepts
+    settings: dict[str, Any] = {"data": {"folder": name}}
     if len(concepts) == 1 and concepts[0].trigger:
         settings["trigger"] = concepts[0].trigger
     return settings

@@ -140,6 +140,30 @@ def list_files(paths: Iterable[Path]) -> Listing:
     return listing
 
 
+def list_named(files: Iterable[tuple[str, Path]], limits: IntakeLimits) -> Listing:
+    """Files that lie under other names than they are called, which may have folders in them.
+
+    A folder that all of them share is left out: it is what was given, not a part of it.
+    """
+    named = [(_parts(name), path) for name, path in files]
+    shared = {parts[0] for parts, _ in named}
+    if len(shared) == 1 and all(len(parts) > 1 for parts, _ in named):
+        named = [(parts[1:], path) for parts, path in named]
+    listing = Listing()
+    for parts, path in named:
+        _add_path(listing, path, "/".join(parts))
+    if len(listing.files) > limits.files:
+        listing.findings.append(too_many("upload", len(listing.files), limits))
+    listing.check_clashes()
+    return listing
+
+
+def _parts(name: str) -> list[str]:
+    """The folders and the file that a name tells of; never a place on the disk."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part.strip(" .")]
+    return parts or ["unnamed"]
+
+
 def too_many(name: str, count: int, limits: IntakeLimits) -> Finding:
     """More files than the setting allows."""
     return notes.error(

@@ -60,6 +60,14 @@ class Store:
                 raise DatasetNameInvalid(f"There is a dataset {other!r}; {name!r} is too near.")
         return StoredDataset(self.root / name, self._lock_path(name))
 
+    def create(self, name: str) -> StoredDataset:
+        """An empty dataset of that name. Raises DatasetNameInvalid."""
+        made = self.place(name)
+        if self.has(name):
+            raise DatasetNameInvalid(f"There is a dataset {name!r} already; choose another name.")
+        made.make()
+        return made
+
     def remove(self, name: str) -> Path:
         """Put a dataset into the bin, where it stays for 30 days; returns where."""
         self.open(name)

@@ -36,6 +36,8 @@ def as_tree(job: Job) -> Tree:
         "created": iso(job.created_at),
         "started": iso(job.started_at),
         "ended": iso(job.ended_at),
+        "owner": job.owner_id,
+        "visibility": job.visibility,
     }
 
 
@@ -43,9 +45,30 @@ def changed(old: Job | None, new: Job) -> dict[str, list[Any]]:
     """Dotted setting -> its old and its new value, for those that differ; {} without an old job."""
     if old is None:
         return {}
-    before, after = (dict(_leaves(tomllib.loads(job.settings))) for job in (old, new))
+    return differences(*(tomllib.loads(job.settings) for job in (old, new)))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Dotted setting -> its old and its new value, for those that differ."""
+    before, after = (dict(_leaves(tree)) for tree in (old, new))
     names = sorted(before.keys() | after.keys())
     return {n: [before.get(n), after.get(n)] for n in names if before.get(n) != after.get(n)}
+
+
+FOLLOWING = {
+    "schedule.warmup_steps": "schedule.steps",
+    "validation.every_steps": "schedule.steps",
+    "samples.every_steps": "schedule.steps",
+    "adapter.alpha": "adapter.rank",
+    "prior.class_words": "trigger",
+    "prior.images": "data.folder",
+}
+"""Settings that the recipe takes from others."""
+
+
+def deliberate(differing: Mapping[str, list[Any]]) -> list[str]:
+    """The settings of a difference without those that only follow another of it."""
+    return [name for name in differing if FOLLOWING.get(name) not in differing]
 
 
 def iso(seconds: float | None) -> str | None:

@@ -15,6 +15,8 @@ from loraloom.train import recipe
 
 SUBJECT = CHARACTERS[0]
 SAMPLES = 3
+GUIDANCE = 3.0
+"""As the demonstration draws."""
 SAMPLE_EVERY_STEPS = 50
 
 
@@ -40,7 +42,11 @@ def start_example(studio: Studio) -> Job:
     config = recipe.resolve(
         {
             "data": {"folder": name},
-            "samples": {"prompts": prompts, "every_steps": SAMPLE_EVERY_STEPS},
+            "samples": {
+                "prompts": prompts,
+                "every_steps": SAMPLE_EVERY_STEPS,
+                "guidance": GUIDANCE,
+            },
         },
         preset="beginner",
     )

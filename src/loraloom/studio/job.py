@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from loraloom.settings import data_folder
+from loraloom.studio.rights import Visibility
 
 
 class Task(StrEnum):
@@ -103,6 +104,9 @@ class Job:
     created_at: float
     started_at: float | None
     ended_at: float | None
+    owner_id: int | None
+    """The person whose job it is; None: the owners of the studio."""
+    visibility: Visibility
     task: Task = Task.TRAIN
 
     @property

@@ -5,19 +5,33 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, Select, case, func, insert, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
-from loraloom.errors import JobRefused, JobUnknown
+from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, Job, Reason, Request, State, Task
+from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
 from loraloom.studio.rows import as_job, change, locked, note, put
 from loraloom.studio.tables import events, jobs
+
+_QUEUE = (jobs.c.priority.desc(), jobs.c.id)
+"""The order in which workers take what is queued."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start that may be asked for again, by a second click or after a lost answer."""
+
+    key: str
+    """Chosen by whoever asks, up to 200 characters."""
+    body: str
+    """SHA-256 of what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +45,64 @@ class JobEvent:
     body: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A worker that has had a job."""
+
+    name: str
+    last_at: float
+    """When the newest of its jobs was first started."""
+    count: int
+    """Of jobs that it was the last to have."""
+    held: int
+    """Of those that it has now."""
+
+
 class Jobs:
     """All jobs of an installation, as users see and steer them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, person: Person = ALONE) -> None:
+        """As `person` sees them: others' private jobs are not there, new ones are theirs."""
         self._database = database
+        self._person = person
+        self._seen = readable(person, jobs.c.owner_id, jobs.c.visibility)
+
+    def seen_by(self, person: Person) -> Jobs:
+        """The same jobs as somebody sees and may change them."""
+        return Jobs(self._database, person)
 
     def add(
-        self, config: TrainConfig, name: str, *, priority: int = 0, parent: int | None = None
+        self,
+        config: TrainConfig,
+        name: str,
+        *,
+        priority: int = 0,
+        parent: int | None = None,
+        start: Start | None = None,
     ) -> Job:
-        """Queue a run of complete settings; higher priorities go first, then the older job."""
+        """Queue a run of complete settings; higher priorities go first, then the older job.
+
+        With a `start` that was made already its job comes back, and none is added. Raises
+        JobRefused where something else was asked for by its key, and Forbidden.
+        """
+        check(self._person, "add")
         if parent is not None:
             self.get(parent)
+        try:
+            return self._add(config, name, priority, parent, start)
+        except DatabaseUnusable:  # another request with the same key was quicker
+            if start is not None and (found := self.started(start)):
+                return found
+            raise
+
+    def started(self, start: Start) -> Job | None:
+        """The job of a start that was made already. Raises JobRefused, as `add`."""
+        with self._database.reading() as connection:
+            return _started(connection, start)
+
+    def _add(
+        self, config: TrainConfig, name: str, priority: int, parent: int | None, start: Start | None
+    ) -> Job:
         values: dict[str, object] = {
             "name": name,
             "token": secrets.token_hex(4),
@@ -56,9 +116,15 @@ class Jobs:
             "reason": Reason.NONE,
             "message": "",
             "created_at": time.time(),
+            "start_key": start and start.key,
+            "start_body": start and start.body,
+            "owner_id": self._person.id,
+            "visibility": Visibility.PRIVATE,
             **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
         }
         with self._database.writing() as connection:
+            if start is not None and (found := _started(connection, start)):
+                return found
             number = connection.execute(insert(jobs).values(**values)).inserted_primary_key
             assert number is not None
             told = {"event": "state", "state": State.QUEUED, "why": "added"}
@@ -68,46 +134,104 @@ class Jobs:
     def get(self, job_id: int) -> Job:
         """Raises JobUnknown."""
         with self._database.reading() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+            row = connection.execute(self._one(job_id)).first()
         if row is None:
-            raise JobUnknown(
-                f"There is no job {job_id}; `loraloom jobs list` shows those there are."
-            )
+            raise _unknown(job_id)
         return as_job(row)
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(jobs).order_by(jobs.c.id.desc())).all()
+            found = select(jobs).where(self._seen).order_by(jobs.c.id.desc())
+            rows = connection.execute(found).all()
         return [as_job(row) for row in rows]
 
     def page(
-        self, *, before: int | None = None, limit: int = 50, task: Task | None = Task.TRAIN
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        states: Collection[State] = (),
+        parent: int | None = None,
+        task: Task | None = Task.TRAIN,
     ) -> list[Job]:
         """The newest jobs, or the newest of those older than the one numbered `before`.
 
-        Of one task; None: of all.
+        `states`: in one of these only; `parent`: of this job and those that were made from it;
+        `task`: of one task, None of all.
         """
-        found = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+        found = select(jobs).where(self._seen).order_by(jobs.c.id.desc()).limit(limit)
         if task is not None:
             found = found.where(jobs.c.task == task)
         if before is not None:
             found = found.where(jobs.c.id < before)
+        if states:
+            found = found.where(jobs.c.state.in_(states))
+        if parent is not None:
+            found = found.where((jobs.c.parent_id == parent) | (jobs.c.id == parent))
         with self._database.reading() as connection:
             return [as_job(row) for row in connection.execute(found)]
 
+    def queue(self) -> list[Job]:
+        """What waits for a worker, in the order in which they take it."""
+        waiting = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_QUEUE)
+        with self._database.reading() as connection:
+            return [as_job(row) for row in connection.execute(waiting)]
+
+    def move(self, job_id: int, places: int) -> Job:
+        """Let a queued job go so many places later, or earlier below 0.
+
+        Raises JobRefused, Forbidden.
+        """
+        waiting = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_QUEUE)
+        with self._database.writing() as connection:
+            job = self._locked(connection, job_id)
+            if job.state is not State.QUEUED:
+                raise JobRefused(f"Job {job.id} does not wait in the queue: it is {job.state}.")
+            order = [as_job(row) for row in connection.execute(waiting.with_for_update())]
+            given = [other.priority for other in order]
+            at = next(place for place, other in enumerate(order) if other.id == job_id)
+            order.insert(min(max(at + places, 0), len(order) - 1), order.pop(at))
+            for other, priority in zip(order, _falling(order, given), strict=True):
+                if other.priority != priority:
+                    put(connection, other, priority=priority)
+            note(connection, job.id, job.attempt, {"event": "moved", "places": places})
+            return locked(connection, job_id)
+
     def events(
-        self, job_id: int | None = None, *, after: int = 0, limit: int = 1000
+        self,
+        job_id: int | None = None,
+        *,
+        after: int = 0,
+        limit: int = 1000,
+        names: Collection[str] = (),
+        newest: bool = False,
     ) -> list[JobEvent]:
-        """What happened to a job, or to any, in order, from behind the event numbered `after`."""
-        found = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        """What happened to a job, or to any, in order, from behind the event numbered `after`.
+
+        `names`: such events only; `newest`: of more than `limit` the last ones.
+        """
+        order = events.c.id.desc() if newest else events.c.id
+        found = select(events).where(events.c.id > after).order_by(order).limit(limit)
+        if names:
+            found = found.where(events.c.name.in_(names))
         if job_id is not None:
             found = found.where(events.c.job_id == job_id)
+        if not self._person.is_owner:
+            found = found.where(events.c.job_id.in_(select(jobs.c.id).where(self._seen)))
         with self._database.reading() as connection:
-            rows = connection.execute(found).all()
+            rows = list(connection.execute(found))
+        if newest:
+            rows.reverse()
         return [
             JobEvent(row.id, row.job_id, row.attempt, row.at, json.loads(row.body)) for row in rows
         ]
+
+    def known(self, numbers: set[int]) -> set[int]:
+        """Those of the jobs that the person may see."""
+        found = select(jobs.c.id).where(self._seen, jobs.c.id.in_(numbers))
+        with self._database.reading() as connection:
+            return set(connection.execute(found).scalars())
 
     def last_event(self) -> int:
         """The number of the newest event; 0 before the first."""
@@ -120,7 +244,7 @@ class Jobs:
         Raises JobRefused where it has ended otherwise.
         """
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in HELD:
                 _ask(connection, job, Request.CANCEL)
             elif job.state in (State.QUEUED, State.PAUSED):
@@ -132,7 +256,7 @@ class Jobs:
     def pause(self, job_id: int) -> Job:
         """Let a job wait until it is resumed; one that runs saves first. Raises JobRefused."""
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in HELD:
                 _refuse_when_cancelled(job)
                 _ask(connection, job, Request.PAUSE)
@@ -145,7 +269,7 @@ class Jobs:
     def stop(self, job_id: int) -> Job:
         """End a running job after the step at hand and keep its adapter. Raises JobRefused."""
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in (State.QUEUED, State.PAUSED):
                 raise JobRefused(
                     f"Job {job.id} is {job.state}: only a running job can be stopped with its "
@@ -161,7 +285,7 @@ class Jobs:
     def resume(self, job_id: int) -> Job:
         """Take up a paused or failed job where it was; take back a pause. Raises JobRefused."""
         with self._database.writing() as connection:
-            job = locked(connection, job_id)
+            job = self._locked(connection, job_id)
             if job.state in (State.PAUSED, State.FAILED):
                 change(
                     connection, job, State.QUEUED, "resumed",
@@ -177,6 +301,69 @@ class Jobs:
             elif job.request is Request.CANCEL:
                 _refuse_when_cancelled(job)
             return locked(connection, job_id)
+
+    def workers(self) -> list[WorkerSeen]:
+        """Those that have had a job, the last seen first."""
+        found = (
+            select(
+                jobs.c.worker,
+                func.max(jobs.c.started_at).label("last_at"),
+                func.count().label("count"),
+                func.sum(case((jobs.c.state.in_(HELD), 1), else_=0)).label("held"),
+            )
+            .where(self._seen, jobs.c.worker != "")
+            .group_by(jobs.c.worker)
+            .order_by(func.max(jobs.c.started_at).desc())
+            .limit(20)
+        )
+        with self._database.reading() as connection:
+            return [WorkerSeen(*row) for row in connection.execute(found)]
+
+    def share(self, job_id: int, visibility: Visibility) -> Job:
+        """Say who else may see a job. Raises JobUnknown, Forbidden."""
+        with self._database.writing() as connection:
+            put(connection, self._locked(connection, job_id), visibility=visibility)
+            return locked(connection, job_id)
+
+    def _one(self, job_id: int) -> Select[Any]:
+        return select(jobs).where(jobs.c.id == job_id, self._seen)
+
+    def _locked(self, connection: Connection, job_id: int) -> Job:
+        """For a change. Raises JobUnknown, Forbidden."""
+        if connection.execute(self._one(job_id)).first() is None:
+            raise _unknown(job_id)
+        job = locked(connection, job_id)
+        check(self._person, "change", job.owner_id, job.visibility)
+        return job
+
+
+def _unknown(job_id: int) -> JobUnknown:
+    return JobUnknown(f"There is no job {job_id}; `loraloom jobs list` shows those there are.")
+
+
+def _started(connection: Any, start: Start) -> Job | None:
+    row = connection.execute(select(jobs).where(jobs.c.start_key == start.key)).first()
+    if row is not None and row.start_body != start.body:
+        raise JobRefused(
+            f"Job {row.id} was started by the key {start.key!r} with something else. Take a new "
+            "key for a new job."
+        )
+    return None if row is None else as_job(row)
+
+
+def _falling(order: list[Job], given: list[int]) -> list[int]:
+    """The priorities that were given, from high to low, for jobs in a new order.
+
+    Of two with one priority the older goes first: where the order wants the younger, it gets more.
+    """
+    priorities: list[int] = []
+    for place in reversed(range(len(order))):
+        least = given[place]
+        if priorities:
+            older = order[place].id < order[place + 1].id
+            least = max(least, priorities[-1] if older else priorities[-1] + 1)
+        priorities.append(least)
+    return priorities[::-1]
 
 
 def _ask(connection: Any, job: Job, request: Request) -> None:

@@ -12,14 +12,22 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from loraloom.errors import JobUnknown
 from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State, Task
+from loraloom.studio.rights import Visibility
 from loraloom.studio.tables import events, jobs
+
+_KINDS = {
+    "state": State,
+    "request": Request,
+    "reason": Reason,
+    "visibility": Visibility,
+    "task": Task,
+}
 
 
 def as_job(row: Row[Any]) -> Job:
     """What a row of the table says."""
-    values = dict(row._mapping)
-    kinds = (("state", State), ("request", Request), ("reason", Reason), ("task", Task))
-    for name, kind in kinds:
+    values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
+    for name, kind in _KINDS.items():
         values[name] = kind(values[name])
     return Job(**values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraloom.dataset.store import Store
@@ -11,7 +11,12 @@ from loraloom.studio.database import Database, open_database
 from loraloom.studio.grids import Grids
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import Library
+from loraloom.studio.people import People
 from loraloom.studio.pictures import Pictures
+from loraloom.studio.plans import Plans
+from loraloom.studio.rights import Person
+from loraloom.studio.sessions import Sessions
+from loraloom.studio.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,17 @@ class Studio:
     database: Database
     jobs: Jobs
     datasets: Store
+    plans: Plans
+    people: People
+    sessions: Sessions
+    tokens: Tokens
     library: Library
     pictures: Pictures
     grids: Grids
+
+    def seen_by(self, person: Person) -> Studio:
+        """With the jobs as somebody sees them."""
+        return replace(self, jobs=self.jobs.seen_by(person))
 
 
 def open_studio() -> Studio:
@@ -32,6 +45,6 @@ def open_studio() -> Studio:
     database = open_database()
     jobs, library = Jobs(database), Library(database)
     return Studio(
-        data_folder(), database, jobs, Store(), library, Pictures(database, library),
-        Grids(database, library, jobs),
+        data_folder(), database, jobs, Store(), Plans(), People(database), Sessions(database),
+        Tokens(database), library, Pictures(database, library), Grids(database, library, jobs),
     )  # fmt: skip

@@ -29,18 +29,20 @@ _SIGNALS = {
 """What the trainer knows: SIGTERM saves after the step at hand, SIGUSR1 ends with the adapter."""
 
 _COMMANDS: dict[Task, Callable[[str, str], list[str]]] = {
-    Task.TRAIN: lambda settings, out: ["train", settings, "--out", out, "--resume"],
+    Task.TRAIN: lambda settings, out: ["train", settings, "--out", out],
     Task.GENERATE: lambda settings, out: ["generate", "--order", settings, "--out", out],
     Task.GRID: lambda settings, out: ["generate", "--order", settings, "--out", out],
 }
 """Task -> its command, given the file of its settings and the folder that it writes into. All tell
-events with --json, the last one "finished" or "failed"; begun again they go on where they were."""
+events with --json, the last one "finished" or "failed". A run that has begun takes --resume;
+pictures that are drawn are never drawn again."""
 
 
 def command(job: Job) -> list[str]:
     """What runs the job."""
     words = _COMMANDS[job.task](str(job.folder / SETTINGS), str(job.run_folder))
-    return [sys.executable, "-m", "loraloom", *words, "--json"]
+    again = ["--resume"] if (job.run_folder / "run.json").exists() else []
+    return [sys.executable, "-m", "loraloom", *words, *again, "--json"]
 
 
 def start(job: Job, gpu: str | None) -> Trainer | None:

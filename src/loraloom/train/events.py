@@ -39,7 +39,8 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """Progress of the work before the first step: "latents", "captions", "prior"."""
+    """Progress of the work before the first step, "latents", "captions" and "prior"; and of
+    "samples" on the way."""
 
     name: str
     done: int

@@ -22,6 +22,8 @@ _ADAPTERS: dict[AdapterType, tuple[str, ...]] = {
     "boft": ("block_size",),
 }
 _HUBER = ("huber_c", "huber_schedule")
+_COURSES = {"power": "polynomial", "cycles": "cosine_restarts"}
+"""Setting of the schedule -> the only course that has it."""
 
 
 def check(config: TrainConfig, info: FamilyInfo) -> None:
@@ -46,6 +48,27 @@ def belonging(objective: ObjectiveConfig, info: FamilyInfo) -> tuple[str, ...]:
         return (*weights, "debiased", "noise_offset", "zero_terminal_snr", "loss", *huber)
     times = (*_FLOW, *_LOGIT_NORMAL) if objective.times != "uniform" else _FLOW
     return (*times, "loss", *huber)
+
+
+def idle_settings(config: TrainConfig, info: FamilyInfo) -> set[str]:
+    """Dotted names of settings that have no effect beside the others of such a run on such a base:
+    a form leaves them out."""
+    adapter = {"type", "targets", *adapter_settings(config.adapter.type)}
+    objective = ObjectiveConfig.model_fields.keys() - {*belonging(config.objective, info)}
+    idle = {f"objective.{name}" for name in objective}
+    idle |= {f"adapter.{n}" for n in AdapterConfig.model_fields.keys() - adapter}
+    idle |= {f"schedule.{n}" for n, course in _COURSES.items() if course != config.schedule.name}
+    unless = {
+        "clip_skip": info.clip_skip,
+        "expert": info.experts,
+        "data.frames": info.frames,
+        "samples.frames": info.frames and config.samples.prompts,
+        "text_encoder.ratio": info.trained_encoders,
+        "text_encoder.learning_rate": info.trained_encoders and config.text_encoder.ratio,
+        "optimiser.betas": _betas(config),
+        "ema_decay": config.optimiser.name != "schedulefree",
+    }
+    return idle | {name for name, has_effect in unless.items() if not has_effect}
 
 
 def adapter_settings(type_: AdapterType) -> tuple[str, ...]:
@@ -121,7 +144,7 @@ def _idle_in_steps(config: TrainConfig) -> Iterator[tuple[str, str]]:
         yield f'schedule.name = "{schedule.name}"', f"{chosen}, which averages in its place"
     if optimiser.name == "schedulefree" and config.ema_decay:
         yield f"ema_decay = {config.ema_decay}", f"{chosen}, which averages by itself"
-    for name, course in (("power", "polynomial"), ("cycles", "cosine_restarts")):
+    for name, course in _COURSES.items():
         value = getattr(schedule, name)
         if value is not None and schedule.name != course:
             yield f"schedule.{name} = {value}", f'without schedule.name = "{course}"'

@@ -37,6 +37,7 @@ from loraloom.train.events import (
     Finished,
     Planned,
     Saved,
+    Stage,
     Started,
     Step,
     Validated,
@@ -183,6 +184,8 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             if processes.first:
                 outcome.write_step(setup, live, step)
         if config.samples.prompts and _due(step, config.samples.every_steps, last):
+            prompts = len(config.samples.prompts)
+            yield Stage("samples", 0, prompts)
             with live.at_rest():
                 sampled = sample(
                     config.samples, setup.family, setup.base, setup.profile, live.parts,
@@ -190,6 +193,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
                     frames=config.data.frames or 1, quantisation=config.quantisation,
                     write=processes.first,
                 )  # fmt: skip
+            yield Stage("samples", prompts, prompts)
             yield sampled
             yield from watch.see(sampled)
         due = step % config.checkpoint.every_steps == 0 or last or stopping

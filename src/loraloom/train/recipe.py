@@ -42,8 +42,12 @@ _LONGEST_WARMUP_STEPS = 100
 _BLOCK_SIZE = 16  # divides the widths of all families' layers
 
 
-def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> TrainConfig:
+def resolve(
+    overrides: Mapping[str, Any], *, preset: Preset = "standard", keep: bool = True
+) -> TrainConfig:
     """The full settings, reading the base's and the folder's facts from the disk.
+
+    Without `keep` a stored dataset is only looked at, and not kept as a snapshot.
 
     Raises ConfigInvalid, BaseUnknown, and FolderMissing where the pictures' folder is not there;
     what is wrong in it is told when it is read, before training.
@@ -56,11 +60,11 @@ def resolve(overrides: Mapping[str, Any], *, preset: Preset = "standard") -> Tra
     concepts = data.get("concepts")
     if concepts is None:
         folder = _named_folder(data.get("folder"), "data.folder")
-        images, pinned = reference.count(folder, clips=clips), reference.pin(folder)
+        images, pinned = reference.count(folder, clips=clips), reference.pin(folder, keep=keep)
         if pinned:
             overrides = merge(pinned, overrides, {"data": pinned["data"]})
     else:
-        images, concepts = _pin_concepts(concepts, clips=clips)
+        images, concepts = _pin_concepts(concepts, clips=clips, keep=keep)
         overrides = merge(overrides, {"data": {"concepts": concepts}})
     return fill(overrides, family.info, family.profile(resolve_base(base)), images, preset)
 
@@ -76,7 +80,7 @@ def _named_folder(folder: object, setting: str) -> str | Path:
     return folder
 
 
-def _pin_concepts(concepts: object, *, clips: bool) -> tuple[int, list[Tree]]:
+def _pin_concepts(concepts: object, *, clips: bool, keep: bool) -> tuple[int, list[Tree]]:
     """How many pictures several concepts have, and their tables with stored sets pinned."""
     if not isinstance(concepts, list | tuple) or not all(isinstance(c, Mapping) for c in concepts):
         raise ConfigInvalid(
@@ -86,7 +90,7 @@ def _pin_concepts(concepts: object, *, clips: bool) -> tuple[int, list[Tree]]:
     images, tables = 0, []
     for number, concept in enumerate(concepts):
         folder = _named_folder(concept.get("folder"), f"data.concepts.{number}.folder")
-        pinned = reference.pin(folder)
+        pinned = reference.pin(folder, keep=keep)
         own = {key: value for key, value in pinned.items() if key != "data"}
         tables.append(merge(own, concept, pinned.get("data", {})))
         images += reference.count(folder, clips=clips)

@@ -14,23 +14,40 @@ from starlette.types import Scope
 
 import loraloom
 from loraloom.studio.studio import Studio
+from loraloom.studio.workbench import Workbench
 from loraloom.web import api, pages, problems
 from loraloom.web.guard import Guard
+from loraloom.web.limits import Limits
 from loraloom.web.live import Live
+from loraloom.web.proxied import Proxied
 from loraloom.web.texts import Language
-from loraloom.web.who import signed_in
+from loraloom.web.who import Entrance, signed_in
 
 STATIC = Path(str(files("loraloom") / "web" / "static"))
 
 
-def create_app(studio: Studio, hosts: frozenset[str]) -> FastAPI:
-    """The application of one installation, for requests to one of `hosts` ("127.0.0.1:8420")."""
+def create_app(
+    studio: Studio,
+    hosts: frozenset[str],
+    *,
+    addresses_at: int | None = None,
+    for_others: bool = False,
+    behind_proxy: bool = False,
+) -> FastAPI:
+    """The application of one installation, for requests to one of `hosts` ("127.0.0.1:8420").
+
+    `addresses_at`: a port at which any address in numbers is ours; `for_others`: other machines can
+    reach it, so that everybody signs in; `behind_proxy`: what a proxy says of its clients is true.
+    """
     live = Live(studio.jobs)
+    workbench = Workbench(studio)
+    limits = Limits()
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         async with live.running():
             yield
+        workbench.close()
 
     app = FastAPI(
         title="Loraloom",
@@ -43,14 +60,19 @@ def create_app(studio: Studio, hosts: frozenset[str]) -> FastAPI:
     )
     app.state.studio = studio
     app.state.live = live
+    app.state.workbench = workbench
+    app.state.limits = limits
     problems.install(app)
     for router in api.ROUTERS:
         app.include_router(router, prefix="/api/v1", dependencies=[Depends(signed_in)])
     for router in pages.ROUTERS:
         app.include_router(router, include_in_schema=False, dependencies=[Depends(signed_in)])
     app.mount(f"/static/{loraloom.__version__}", Assets(directory=STATIC))
+    app.add_middleware(Entrance, studio=studio, limits=limits, always_team=for_others)
     app.add_middleware(Language)
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Guard, hosts=hosts, addresses_at=addresses_at)
+    if behind_proxy:
+        app.add_middleware(Proxied)
     return app
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from starlette.concurrency import run_in_threadpool
 
 from loraloom.errors import LoraloomError
 from loraloom.studio.jobs import JobEvent, Jobs
+from loraloom.studio.rights import Person
 
 LOOK_S = 0.5
 """Between looks into the database, while anybody listens."""
@@ -26,7 +27,7 @@ class Live:
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._listeners: set[asyncio.Queue[bytes | None]] = set()
+        self._listeners: dict[asyncio.Queue[list[JobEvent] | None], Person] = {}
         self._last = 0
 
     @asynccontextmanager
@@ -46,17 +47,23 @@ class Live:
         for queue in self._listeners:
             queue.put_nowait(None)
 
-    async def stream(self, after: int | None) -> AsyncIterator[bytes]:
-        """Batches behind the event numbered `after`, or from now on."""
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+    async def stream(
+        self, after: int | None, person: Person, is_let_in: Callable[[], bool]
+    ) -> AsyncIterator[bytes]:
+        """Batches of what a person may see, behind the event numbered `after`, or from now on.
+
+        Ends when `is_let_in` says no, which is asked before each.
+        """
+        queue: asyncio.Queue[list[JobEvent] | None] = asyncio.Queue()
         last = await run_in_threadpool(self._jobs.last_event)
         if not self._listeners:
             self._last = last
-        self._listeners.add(queue)
+        self._listeners[queue] = person
         try:
             yield b"retry: 2000\n\n"
             while after is not None and after < last:
-                missed = await run_in_threadpool(self._jobs.events, after=after, limit=BATCH)
+                mine = self._jobs.seen_by(person)
+                missed = await run_in_threadpool(mine.events, after=after, limit=BATCH)
                 if not missed:
                     break
                 after = missed[-1].id
@@ -65,12 +72,12 @@ class Live:
                 try:
                     batch = await asyncio.wait_for(queue.get(), PING_S)
                 except TimeoutError:
-                    batch = b": still here\n\n"
-                if batch is None:
+                    batch = []
+                if batch is None or not await run_in_threadpool(is_let_in):
                     return
-                yield batch
+                yield as_batch(batch) if batch else b": still here\n\n"
         finally:
-            self._listeners.discard(queue)
+            self._listeners.pop(queue, None)
 
     async def _watch(self) -> None:
         while True:
@@ -84,8 +91,20 @@ class Live:
                 continue
             if found:
                 self._last = found[-1].id
-                for queue in self._listeners:
-                    queue.put_nowait(as_batch(found))
+                await self._tell(found)
+
+    async def _tell(self, happened: list[JobEvent]) -> None:
+        """Hand everybody what concerns jobs that they may see."""
+        numbers = {event.job_id for event in happened}
+        known: dict[Person, set[int]] = {}
+        for queue, person in list(self._listeners.items()):
+            if person.is_owner:
+                queue.put_nowait(happened)
+                continue
+            if person not in known:
+                known[person] = await run_in_threadpool(self._jobs.seen_by(person).known, numbers)
+            if told := [event for event in happened if event.job_id in known[person]]:
+                queue.put_nowait(told)
 
 
 def as_batch(events: list[JobEvent]) -> bytes:

@@ -6,16 +6,17 @@ import logging
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from loraloom import errors
-from loraloom.errors import DatasetProblems, LoraloomError
+from loraloom.errors import DatasetProblems, LoraloomError, SignInRequired, TooManyRequests
 
 _LOG = logging.getLogger("loraloom.web")
 _STATUSES: dict[type[LoraloomError], int] = {
@@ -26,13 +27,23 @@ _STATUSES: dict[type[LoraloomError], int] = {
     errors.PictureUnknown: 404,
     errors.AdapterDamaged: 500,
     errors.FolderMissing: 404,
+    errors.PersonUnknown: 404,
+    errors.EntryUnknown: 404,
+    errors.SignInRequired: 401,
+    errors.SignInRefused: 401,
+    errors.Forbidden: 403,
+    errors.TooManyRequests: 429,
     errors.JobRefused: 409,
     errors.DatasetBusy: 409,
     errors.CaptionsChanged: 409,
     errors.NothingToUndo: 409,
+    errors.UploadUnknown: 404,
+    errors.UploadRefused: 409,
+    errors.UploadTooLarge: 413,
     errors.OutputExists: 409,
     errors.DatasetDamaged: 500,
     errors.DatabaseUnusable: 503,
+    errors.PlanFailed: 503,
     errors.DiskFull: 507,
     errors.OutputUnwritable: 507,
 }
@@ -68,6 +79,7 @@ class Problem:
     """A stable name for programs."""
     detail: str
     problems: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -85,13 +97,38 @@ class Problem:
                 problems=self.problems,
             )
             return JSONResponse(
-                body.model_dump(), self.status, media_type="application/problem+json"
+                body.model_dump(), self.status, self.headers, "application/problem+json"
             )
+        if self.code == SignInRequired.__name__:
+            return _to_sign_in(request)
         from loraloom.web.render import notice, page
 
         if "hx-request" in request.headers:
             return notice(self)
-        return page(request, "problem.html", status=self.status, problem=self)
+        response = page(request, "problem.html", status=self.status, problem=self)
+        response.headers.update(self.headers)
+        return response
+
+
+def _to_sign_in(request: Request) -> Response:
+    """On to the page where one signs in, which leads back."""
+    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    url = f"/sign-in?then={quote(asked if request.method == 'GET' else '/', safe='/')}"
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
+    return RedirectResponse(url, status_code=303)
+
+
+def problem_of(error: LoraloomError) -> Problem:
+    """How an error is told."""
+    status = next((s for kind, s in _STATUSES.items() if isinstance(error, kind)), 422)
+    problems = error.problems if isinstance(error, DatasetProblems) else []
+    headers = {}
+    if isinstance(error, SignInRequired):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.wait_s)
+    return Problem(status, type(error).__name__, str(error), problems, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -99,9 +136,7 @@ def install(app: FastAPI) -> None:
 
     def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, LoraloomError)
-        status = next((s for kind, s in _STATUSES.items() if isinstance(error, kind)), 422)
-        problems = error.problems if isinstance(error, DatasetProblems) else []
-        return Problem(status, type(error).__name__, str(error), problems).response(request)
+        return problem_of(error).response(request)
 
     def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -111,7 +146,10 @@ def install(app: FastAPI) -> None:
     def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = HTTPStatus(error.status_code).name.lower()
-        return Problem(error.status_code, code, str(error.detail)).response(request)
+        headers = dict(error.headers or {})
+        return Problem(error.status_code, code, str(error.detail), headers=headers).response(
+            request
+        )
 
     def broken(request: Request, error: Exception) -> Response:
         _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)

@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import loraloom
+from loraloom.studio.rights import may
 from loraloom.web import texts
 from loraloom.web.problems import Problem
-from loraloom.web.who import studio
+from loraloom.web.who import entry, studio
 
 FLASH = "notice"
 """The cookie that holds a sentence for the next page."""
@@ -31,6 +32,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     html = _environment().get_template(template).render(
         request=request,
         studio=studio(request),
+        person=entry(request).person,
         path=request.url.path,
         theme=theme if theme in ("light", "dark") else "auto",
         language=texts.language(),
@@ -77,7 +79,7 @@ def _environment() -> Environment:
     made.install_gettext_callables(  # type: ignore[attr-defined]
         texts.translate, texts.translate_plural, newstyle=True
     )
-    made.globals |= {"static": static, "version": loraloom.__version__}
+    made.globals |= {"static": static, "version": loraloom.__version__, "may": may}
     made.filters |= {
         "ago": ago, "when": when, "number": number, "span": span, "bytes": size,
         "filename": lambda path: Path(str(path)).name,

@@ -20,8 +20,9 @@ from loraloom.files import telling_failures
 from loraloom.studio.child import tied_to_parent
 from loraloom.studio.studio import Studio
 from loraloom.web.app import create_app
+from loraloom.web.guard import LOOPBACK, canonical
 
-LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+EVERYWHERE = frozenset(("0.0.0.0", "::"))
 RESTART_S = 5.0
 """Between the end of a worker that broke down and the start of another."""
 LEAVE_S = 150.0
@@ -34,33 +35,63 @@ def serve(
     port: int,
     *,
     names: Sequence[str] = (),
+    behind_proxy: bool = False,
     worker: bool = True,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Answer until Ctrl-C or SIGTERM; `ready` is told the address once it answers.
 
-    Raises ServerRefused where another server has the data folder or the port, or the address is not
-    this machine's own.
+    Raises ServerRefused where another server has the data folder or the port, or where others could
+    reach a studio that has no accounts.
     """
-    if host not in LOOPBACK:
+    for_others = behind_proxy or host not in LOOPBACK
+    if for_others and not studio.people.any():
+        where = (
+            "A proxy passes on what others ask"
+            if behind_proxy
+            else (f"{host} can be reached by others")
+        )
         raise ServerRefused(
-            f"{host} can be reached by others, and this studio has no accounts: anybody could use "
-            "it. Leave out --host, and reach it from elsewhere by an SSH tunnel."
+            f"{where}, and this studio has no accounts: anybody could use it. Make the first with "
+            "`loraloom people add NAME --owner`; or leave out --host and --behind-proxy, and reach "
+            "it from elsewhere by an SSH tunnel."
         )
     with only_server(studio.data), _socket(host, port) as listening:
         number = listening.getsockname()[1]
-        own = (f"{name}:{number}" for name in ("127.0.0.1", "localhost", "[::1]"))
-        app = create_app(studio, frozenset((*own, *names)))
+        at = {"127.0.0.1", "localhost", "[::1]", *([] if host in EVERYWHERE else [named(host)])}
+        app = create_app(
+            studio, frozenset((*(f"{name}:{number}" for name in at), *_checked(names))),
+            addresses_at=number if host in EVERYWHERE else None,
+            for_others=for_others, behind_proxy=behind_proxy,
+        )  # fmt: skip
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=3,
-            server_header=False, lifespan="on",
+            server_header=False, lifespan="on", proxy_headers=False,
         )  # fmt: skip
         with Beside() if worker else nullcontext():
             server = uvicorn.Server(config)
-            told = threading.Thread(target=_tell, args=(server, ready, f"http://{host}:{number}"))
+            told = threading.Thread(
+                target=_tell, args=(server, ready, f"http://{named(host)}:{number}")
+            )
             told.daemon = True
             told.start()
+            signal.signal(signal.SIGTERM, _leave)
             server.run(sockets=[listening])
+
+
+def named(host: str) -> str:
+    """An address as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _checked(names: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if canonical(name) is None:
+            raise ServerRefused(
+                f"--allow-host {name!r} is no name of a host: studio.example is, or "
+                "studio.example:8420."
+            )
+    return names
 
 
 @contextmanager
@@ -111,6 +142,11 @@ class Beside:
                 self._process.terminate()
             self._process.wait()
             self._leaving.wait(RESTART_S)
+
+
+def _leave(number: int, frame: object) -> None:
+    """uvicorn raises the signal that ended it once more; the worker is to be ended before."""
+    raise SystemExit(0)
 
 
 def _socket(host: str, port: int) -> socket.socket:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,6 +101,8 @@ def fit(rgb: NDArray[np.uint8], scaled: tuple[int, int], cut: tuple[int, int]) -
     """A frame (H, W, 3) scaled and cut as `clip_size` says."""
     if (rgb.shape[1], rgb.shape[0]) != scaled:
         smaller = scaled[0] < rgb.shape[1]
+        import cv2  # large; what only counts pictures does without
+
         how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
         rgb = np.asarray(cv2.resize(rgb, scaled, interpolation=how), np.uint8)
     left, top = (scaled[0] - cut[0]) // 2, (scaled[1] - cut[1]) // 2

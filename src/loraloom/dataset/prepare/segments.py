@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +32,8 @@ class Segment:
 
 def small(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A frame (H, W, 3) as it is compared."""
+    import cv2  # large; what only counts pictures does without
+
     return np.asarray(cv2.resize(rgb, LOOK_PX, interpolation=cv2.INTER_AREA), np.uint8)
 
 

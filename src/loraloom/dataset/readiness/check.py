@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ TOLD_BY_OURS = {"outfit-dominant": "same-clothing"}
 
 Progress = Callable[[str, int, int], None]
 """Is told the stage, how much of it is done, and of how much."""
+Measure = Callable[[Sequence[Picture], Wanted, Progress | None], Sequence[Answer]]
+"""An answer for each picture, in order."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Readiness:
     """What is known of a set before it is trained on."""
 
     folder: Path
+    """Where the pictures lie."""
     kind: Kind
     native: Native
     pictures: tuple[Picture, ...]
@@ -71,18 +75,38 @@ def check(
     """
     native = native_of(base)
     pictures = list_pictures(folder)
+    words = triggers(pictures) | ({"": trigger} if trigger else {})
+    measure = partial(_measure_here, workers=workers)
+    return check_pictures(
+        folder, pictures, kind, native, words, trigger, measure=measure, progress=progress
+    )
+
+
+def check_pictures(
+    folder: Path,
+    pictures: Sequence[Picture],
+    kind: Kind,
+    native: Native,
+    words: Mapping[str, str],
+    trigger: str = "",
+    *,
+    measure: Measure,
+    progress: Progress | None = None,
+) -> Readiness:
+    """The same for pictures from anywhere.
+
+    `words`: concept -> trigger; `trigger`: the one that is left aside where all captions are read.
+    """
     wanted = Wanted(native.side_px, count_faces=kind is Kind.CHARACTER)
-    answers = _read(pictures, wanted, workers, progress)
     findings: list[Finding] = []
     measures: dict[str, Measures] = {}
-    for picture, answer in zip(pictures, answers, strict=True):
+    for picture, answer in zip(pictures, measure(pictures, wanted, progress), strict=True):
         if isinstance(answer, Unreadable):
             findings.append(_unreadable(picture.name, answer))
         else:
             measures[picture.name] = answer
             findings += judge_picture(picture.name, answer, native, kind)
     readable = [picture for picture in pictures if picture.name in measures]
-    words = triggers(pictures) | ({"": trigger} if trigger else {})
     findings += _judge_pictures_together(readable, measures, progress)
     findings += _judge_captions(pictures, kind, words, native.prompt_style)
     said = [picture.caption for picture in pictures if picture.caption]
@@ -97,8 +121,12 @@ def check(
     )
 
 
-def _read(
-    pictures: Sequence[Picture], wanted: Wanted, workers: int | None, progress: Progress | None
+def _measure_here(
+    pictures: Sequence[Picture],
+    wanted: Wanted,
+    progress: Progress | None,
+    *,
+    workers: int | None = None,
 ) -> list[Answer]:
     answers = []
     for answer in measure_all([picture.path for picture in pictures], wanted, workers=workers):

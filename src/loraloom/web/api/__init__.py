@@ -1,5 +1,31 @@
 """The JSON API under /api/v1, a router a noun."""
 
-from loraloom.web.api import adapters, events, jobs, pictures
+from loraloom.web.api import (
+    adapters,
+    bases,
+    dataset_pictures,
+    datasets,
+    events,
+    jobs,
+    people,
+    pictures,
+    plans,
+    session,
+    tokens,
+    uploads,
+)
 
-ROUTERS = (jobs.router, adapters.router, pictures.router, events.router)
+ROUTERS = (
+    jobs.router,
+    plans.router,
+    bases.router,
+    datasets.router,
+    dataset_pictures.router,
+    uploads.router,
+    adapters.router,
+    pictures.router,
+    events.router,
+    session.router,
+    tokens.router,
+    people.router,
+)

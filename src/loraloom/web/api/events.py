@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 
 from loraloom.web.live import Live
 from loraloom.web.problems import ANSWERS
+from loraloom.web.who import EntryNow, PersonNow, StudioNow, is_let_in
 
 router = APIRouter(tags=["jobs"], responses=ANSWERS)
 
@@ -20,10 +21,15 @@ router = APIRouter(tags=["jobs"], responses=ANSWERS)
 )
 def events(
     request: Request,
+    person: PersonNow,
+    entry: EntryNow,
+    studio: StudioNow,
     after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
-    """Stream what happens to all jobs: each `data` is a list of events with their job's number.
+    """Stream what happens to the jobs one may see: each `data` is a list of events.
+
+    Each event holds the number of its job.
 
     From now on, or from behind the event numbered `after` or `Last-Event-ID`, which browsers send
     when they connect again.
@@ -31,7 +37,7 @@ def events(
     live: Live = request.app.state.live
     known = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
     return StreamingResponse(
-        live.stream(known),
+        live.stream(known, person, lambda: is_let_in(studio, entry)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

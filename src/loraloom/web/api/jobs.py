@@ -6,15 +6,18 @@ import mimetypes
 from pathlib import Path as File
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, PlainTextResponse
 
-from loraloom.studio import described
+from loraloom.studio import curves, described, draft, starting
+from loraloom.studio.curves import Curves
 from loraloom.studio.job import Job, Reason, Request, State, Task
+from loraloom.studio.rights import Visibility
+from loraloom.train.recipe import Preset
 from loraloom.web.problems import ANSWERS
-from loraloom.web.who import StudioNow
+from loraloom.web.who import PersonNow, StudioNow
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=ANSWERS)
 Number = Annotated[int, Path(alias="job", ge=1, le=2**31 - 1)]
@@ -42,6 +45,38 @@ class JobBody(BaseModel):
     created: str
     started: str | None
     ended: str | None
+    owner: int | None
+    """The number of the person whose job it is; null: the owners of the studio."""
+    visibility: Visibility
+
+
+class StartBody(BaseModel):
+    """A run to be started."""
+
+    settings: dict[str, Any]
+    """Those that differ from the recipe's, as TOML gives them."""
+    preset: Preset = "standard"
+    name: str = Field("", max_length=starting.LONGEST_NAME)
+    priority: int = Field(0, ge=-9, le=9)
+    """Jobs of higher priority go first."""
+    parent: int | None = Field(None, ge=1, le=2**31 - 1)
+    """The job whose settings these are, some changed."""
+
+
+class SweepBody(BaseModel):
+    """Several runs that differ in one setting."""
+
+    setting: str = Field(max_length=100)
+    """Its dotted name, such as adapter.rank."""
+    values: list[str] = Field(min_length=1, max_length=starting.MOST_OF_A_SWEEP)
+    """As TOML has them; other text stands for itself."""
+
+
+class MoveBody(BaseModel):
+    """Where to in the queue."""
+
+    places: int = Field(ge=-10_000, le=10_000)
+    """How many later; earlier below 0."""
 
 
 class JobPage(BaseModel):
@@ -79,6 +114,29 @@ def list_jobs(
     return JobPage(jobs=[body(job) for job in found[:limit]], next=more)
 
 
+@router.post("", status_code=201, responses={200: {"description": "The key's job, from before"}})
+def start_job(
+    studio: StudioNow,
+    person: PersonNow,
+    asked: StartBody,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> JobBody:
+    """Queue a run. A stored dataset is kept as a snapshot; all that stands in the way is told.
+
+    With an Idempotency-Key the same request may be sent again: it is made once.
+    """
+    if not person.is_owner:
+        draft.refuse_paths(asked.settings)
+    job, made = starting.start(
+        studio.jobs, asked.settings, asked.preset, name=asked.name, priority=asked.priority,
+        parent=asked.parent, key=idempotency_key, plans=studio.plans,
+    )  # fmt: skip
+    response.status_code = 201 if made else 200
+    response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+    return body(job)
+
+
 @router.get("/{job}")
 def show_job(studio: StudioNow, job: Number) -> JobBody:
     """One job."""
@@ -104,6 +162,25 @@ def list_events(
         EventBody(id=e.id, job=e.job_id, attempt=e.attempt, at=e.at, body=dict(e.body))
         for e in studio.jobs.events(job, after=after, limit=limit)
     ]
+
+
+@router.get("/{job}/curves")
+def show_curves(studio: StudioNow, job: Number) -> Curves:
+    """Loss, validation and learning rate as columns of at most 2,000 points."""
+    studio.jobs.get(job)
+    return curves.curves(studio.jobs, job)
+
+
+@router.post("/{job}/sweep", status_code=201)
+def sweep(studio: StudioNow, job: Number, asked: SweepBody) -> list[JobBody]:
+    """Queue a run for each value of one setting, with this job as their parent."""
+    return [body(made) for made in starting.sweep(studio.jobs, job, asked.setting, asked.values)]
+
+
+@router.post("/{job}/move")
+def move(studio: StudioNow, job: Number, asked: MoveBody) -> JobBody:
+    """Let a waiting job go earlier or later."""
+    return body(studio.jobs.move(job, asked.places))
 
 
 @router.get("/{job}/log", response_class=PlainTextResponse)
@@ -142,6 +219,18 @@ def pause(studio: StudioNow, job: Number) -> JobBody:
 def resume(studio: StudioNow, job: Number) -> JobBody:
     """Take up a paused or failed job from its last checkpoint."""
     return body(studio.jobs.resume(job))
+
+
+class Sharing(BaseModel):
+    """Who else may see a thing."""
+
+    visibility: Visibility
+
+
+@router.put("/{job}/visibility")
+def share(studio: StudioNow, job: Number, given: Sharing) -> JobBody:
+    """Show a job to everybody with an account, or to nobody else."""
+    return body(studio.jobs.share(job, given.visibility))
 
 
 def run_file(job: Job, name: str) -> FileResponse:

@@ -2,7 +2,8 @@
 const script = document.querySelector("script[data-worker]");
 
 // One event stream for all tabs: browsers open only six connections to a host.
-// Tells the page "jobs" (something changed) and "job:3" with the list of what happened.
+// Tells the page "jobs" (something changed) and "job:3" with the list of what happened; "back" after
+// the connection was lost.
 function listen() {
   if (!window.SharedWorker) return fallback();
   const worker = new SharedWorker(script.dataset.worker, { name: "loraloom-live" });
@@ -26,7 +27,8 @@ function tell(events) {
 
 function connection(state) {
   document.body.classList.toggle("offline", state === "lost");
-  if (state === "back") document.body.dispatchEvent(new CustomEvent("jobs", { detail: [] }));
+  if (state !== "back") return;
+  for (const name of ["jobs", "back"]) document.body.dispatchEvent(new CustomEvent(name, { detail: [] }));
 }
 
 export function notify(text, bad = false) {

@@ -1,0 +1,176 @@
+"""The check of a stored dataset: in a process of its own, its result kept beside the dataset.
+
+`python -m loraloom.dataset.readiness.stored` reads one line of JSON, {"dataset", "kind", "base",
+"measures"}, answers with lines of progress, and ends with "done" or "error". Pictures are decoded
+and compared here, so that a server is not slowed down, and not ended by a picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loraloom.dataset.snapshot import Contents
+from loraloom.dataset.stored import StoredDataset
+from loraloom.errors import LoraloomError
+from loraloom.files import write_atomic
+from loraloom.findings import Finding, Severity
+from loraloom.kinds import Kind
+
+if TYPE_CHECKING:
+    from loraloom.dataset.readiness.check import Progress
+
+TOLD_EVERY_S = 0.2
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One part of a set: how many pictures it has and should have."""
+
+    name: str
+    count: int
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found, and of which state of the dataset."""
+
+    contents: str
+    """The hash of that state."""
+    kind: Kind
+    base: str
+    title: str
+    """What the base is called."""
+    native_px: int
+    made_s: float
+    pictures: int
+    spotless: int
+    coverage: tuple[Coverage, ...]
+    findings: tuple[Finding, ...]
+    shas: Mapping[str, str]
+    """The name in a finding -> the SHA-256 of the picture."""
+
+    def by_picture(self) -> dict[str, list[Finding]]:
+        """SHA-256 -> what was found in the picture."""
+        found: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            if finding.item in self.shas:
+                found.setdefault(self.shas[finding.item], []).append(finding)
+        return found
+
+    def counts(self) -> Counter[Severity]:
+        """How many findings there are of each severity."""
+        return Counter(finding.severity for finding in self.findings)
+
+
+def names_of(contents: Contents) -> dict[str, str]:
+    """SHA-256 -> a name that only this picture has: its file's, as far as that does."""
+    names: dict[str, str] = {}
+    often = Counter(picture.name for picture in contents.pictures)
+    taken: set[str] = set()
+    for picture in contents.pictures:
+        alone = often[picture.name] == 1
+        name = picture.name if alone else f"{picture.concept}/{picture.name}"
+        name = f"{name} ({picture.sha256[:8]})" if name in taken else name
+        taken.add(name)
+        names[picture.sha256] = name
+    return names
+
+
+def check_stored(
+    stored: StoredDataset, kind: Kind, base: str, measures: Path, progress: Progress | None = None
+) -> Report:
+    """Check the working set, and keep the report. Raises BaseUnknown, DatasetDamaged."""
+    from loraloom.dataset.readiness.check import check_pictures
+    from loraloom.dataset.readiness.kept import KeptMeasures
+    from loraloom.dataset.readiness.listing import Picture, triggers
+    from loraloom.dataset.readiness.native import native_of
+
+    contents, native = stored.working, native_of(base)
+    names = names_of(contents)
+    pictures = [
+        Picture(stored.objects.path(p.sha256), names[p.sha256], p.concept, p.caption)
+        for p in contents.pictures
+        if not p.is_clip
+    ]
+    said = {concept.name: concept.trigger for concept in contents.concepts if concept.trigger}
+    words = triggers(pictures) | said
+    alone = next(iter(words.values()), "") if len(contents.concepts) == 1 else ""
+    measure = KeptMeasures(measures)
+    found = check_pictures(
+        stored.root, pictures, kind, native, words, alone, measure=measure, progress=progress
+    )
+    report = Report(
+        contents.hash,
+        kind,
+        base,
+        native.title,
+        native.side_px,
+        time.time(),
+        len(pictures),
+        found.spotless,
+        tuple(Coverage(p.name, p.count, p.least, p.most) for p in found.coverage),
+        found.findings,
+        {name: sha256 for sha256, name in names.items()},
+    )
+    write_atomic(_place(stored, kind, base), json.dumps(asdict(report)).encode(), durable=False)
+    return report
+
+
+def last_report(stored: StoredDataset, kind: Kind, base: str) -> Report | None:
+    """What the last check for this kind and base found, perhaps of an earlier state."""
+    try:
+        tree = json.loads(_place(stored, kind, base).read_text(encoding="utf-8"))
+        return Report(
+            **{
+                **tree,
+                "kind": Kind(tree["kind"]),
+                "coverage": tuple(Coverage(**part) for part in tree["coverage"]),
+                "findings": tuple(_findings(tree["findings"])),
+            }
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _findings(trees: Iterable[dict[str, object]]) -> Iterable[Finding]:
+    for tree in trees:
+        yield Finding(**{**tree, "severity": Severity(str(tree["severity"]))})  # type: ignore[arg-type]
+
+
+def _place(stored: StoredDataset, kind: Kind, base: str) -> Path:
+    asked = hashlib.sha256(base.encode()).hexdigest()[:16]
+    return stored.root / "checks" / f"{kind.value}-{asked}.json"
+
+
+def _main() -> None:
+    asked = json.loads(sys.stdin.readline())
+    root = Path(asked["dataset"])
+    told_s = 0.0
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s > TOLD_EVERY_S or done == total:
+            told_s = time.monotonic()
+            print(json.dumps({"stage": stage, "done": done, "total": total}), flush=True)
+
+    stored = StoredDataset(root, root.parent / ".locks" / f"{root.name}.lock")
+    try:
+        (root / "checks").mkdir(exist_ok=True)
+        check_stored(stored, Kind(asked["kind"]), asked["base"], Path(asked["measures"]), progress)
+        print(json.dumps({"end": "done"}), flush=True)
+    except LoraloomError as error:
+        print(json.dumps({"end": "error", "message": str(error)}), flush=True)
+
+
+if __name__ == "__main__":
+    _main()

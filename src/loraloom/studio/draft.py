@@ -1,0 +1,274 @@
+"""A run before its start: complete settings, and what stands in its way or should be known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loraloom import families, kinds
+from loraloom.captions.trigger import common_words
+from loraloom.config import TrainConfig, Tree
+from loraloom.dataset import reference
+from loraloom.errors import BaseUnknown, ConfigInvalid, LoraloomError
+from loraloom.families.info import BaseProfile, FamilyInfo
+from loraloom.kinds import Kind
+from loraloom.settings import STARTER, base_folders, resolve_base
+from loraloom.studio.plans import Plans
+from loraloom.train import recipe
+from loraloom.train.recipe import Preset
+
+NEEDS_TRIGGER = frozenset((Kind.CHARACTER, Kind.OBJECT, Kind.CONCEPT))
+"""Kinds that have to be called by a word of their own."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something about a start; `text` with its `values` filled in is the sentence."""
+
+    about: str
+    """A stable name: dataset, captions, trigger, base, settings, memory."""
+    text: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def told(cls, about: str, sentence: str) -> Remark:
+        """What an error says."""
+        return cls(about, "%(sentence)s", {"sentence": sentence})
+
+    @property
+    def sentence(self) -> str:
+        """In English."""
+        return self.text % self.values
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What would be trained on."""
+
+    count: int
+    drawn: int
+    """With repeats."""
+    bare: int = 0
+    """Without caption."""
+    clips: int = 0
+    triggers: tuple[str, ...] = ()
+    """Of its concepts."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What would be started."""
+
+    config: TrainConfig
+    """Complete; where the settings cannot be used, those of the recipe."""
+    info: FamilyInfo
+    profile: BaseProfile
+    pictures: Pictures | None
+    blocking: tuple[Remark, ...]
+    warnings: tuple[Remark, ...]
+
+    @property
+    def epochs(self) -> float | None:
+        """How often each picture would be seen, at most; None without pictures."""
+        if self.pictures is None or not self.pictures.drawn:
+            return None
+        config = self.config
+        seen = config.schedule.steps * config.batch_size * config.accumulation
+        own = 1 - config.prior.share if config.prior.images else 1
+        return seen * own / (self.pictures.drawn * (1 - config.data.held_out_fraction))
+
+
+def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) -> Draft:
+    """What the settings come to; nothing is written. Wrong ones become remarks."""
+    blocking: list[Remark] = []
+    base = str(tree.get("base") or STARTER)
+    try:
+        family = families.detect(base)
+    except BaseUnknown as error:
+        blocking.append(Remark.told("base", str(error)))
+        base, tree = STARTER, {**tree, "base": STARTER}
+        family = families.detect(base)
+    info, profile = family.info, family.profile(resolve_base(base))
+    pictures: Pictures | None = None
+    data = tree.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    if not (data.get("folder") or data.get("concepts")):
+        blocking.append(Remark("dataset", "Choose the dataset to learn from."))
+    else:
+        try:
+            pictures = _pictures(data, clips=info.frames is not None)
+        except LoraloomError as error:
+            blocking.append(Remark.told("dataset", str(error)))
+    config, wrong = _complete(tree, info, profile, preset, pictures)
+    blocking += wrong
+    if pictures is not None:
+        blocking += _missing(config, info, pictures)
+    if not wrong and plans is not None and (plan := plans.known(config)) and not plan.fits:
+        blocking.append(
+            Remark("memory", "It needs about %(needed).1f GiB of memory, and %(card)s has "
+                   "%(there).1f GiB.",
+                   {"needed": plan.unchanged.peak_mib / 1024, "card": plan.card,
+                    "there": plan.available_mib / 1024})
+        )  # fmt: skip
+    return Draft(
+        config, info, profile, pictures, tuple(blocking), tuple(_warnings(config, pictures))
+    )
+
+
+def own_default(tree: Tree, name: str, draft: Draft, preset: Preset) -> object:
+    """What a setting would be if it were left out."""
+    rest = without(tree, name)
+    config, _ = _complete(rest, draft.info, draft.profile, preset, draft.pictures)
+    return value_of(config, name)
+
+
+def without(tree: Tree, name: str) -> Tree:
+    """The settings less one, by its dotted name."""
+    section, _, key = name.rpartition(".")
+    if not section:
+        return {k: v for k, v in tree.items() if k != key}
+    table = tree.get(section)
+    return {**tree, section: {k: v for k, v in table.items() if k != key}} if table else tree
+
+
+def value_of(config: TrainConfig, name: str) -> Any:
+    """A setting by its dotted name."""
+    found: Any = config
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def refuse_paths(tree: Tree) -> None:
+    """Raise ConfigInvalid where settings name folders of this machine, which not everybody may."""
+    data = tree.get("data") or {}
+    concepts = data.get("concepts") or ()
+    folders = [data.get("folder"), *(concept.get("folder") for concept in concepts)]
+    named = [str(folder) for folder in folders if folder and not reference.is_stored(str(folder))]
+    if (tree.get("prior") or {}).get("folder"):
+        named.append(str(tree["prior"]["folder"]))
+    if tree.get("base", STARTER) not in base_folders():
+        named.append(str(tree["base"]))
+    if named:
+        raise ConfigInvalid(
+            f"{named[0]!r} is not possible here: name a stored dataset and an installed base. Only "
+            "the owner of this studio may name folders."
+        )
+
+
+def _complete(
+    tree: Tree, info: FamilyInfo, profile: BaseProfile, preset: Preset, pictures: Pictures | None
+) -> tuple[TrainConfig, list[Remark]]:
+    """The settings, or where they are wrong the recipe's own with what is wrong."""
+    if pictures is not None:
+        try:
+            return recipe.resolve(tree, preset=preset, keep=False), []
+        except LoraloomError as error:
+            wrong = [Remark.told("settings", line) for line in str(error).split("\n")]
+    else:
+        wrong = []
+    data = tree.get("data")
+    kept = {k: v for k, v in data.items() if k not in ("folder", "concepts")} if data else {}
+    usable = {**tree, "data": {**kept, "folder": "."}}
+    try:
+        kind = Kind(str(tree.get("kind", Kind.CHARACTER)))
+    except ValueError:
+        kind = Kind.CHARACTER
+    images = pictures.count if pictures else kinds.info(kind).recommended_from
+    try:
+        return recipe.fill(usable, info, profile, images, preset), wrong
+    except LoraloomError as error:
+        wrong = wrong or [Remark.told("settings", line) for line in str(error).split("\n")]
+    plain: Tree = {"base": str(tree.get("base") or STARTER), "kind": kind.value}
+    if info.experts:
+        plain["expert"] = info.experts[0]
+    return recipe.fill({**plain, "data": {"folder": "."}}, info, profile, images, preset), wrong
+
+
+def _pictures(data: Mapping[str, Any], *, clips: bool) -> Pictures:
+    """Raises what is wrong with a folder or a stored dataset."""
+    concepts = data.get("concepts")
+    if concepts:
+        found = [_of_one(str(concept["folder"]), clips=clips) for concept in concepts]
+        given = [str(concept.get("trigger", "")) for concept in concepts]
+        return Pictures(
+            sum(one.count for one in found),
+            sum(
+                one.drawn * int(concept.get("repeats", 1))
+                for one, concept in zip(found, concepts, strict=True)
+            ),
+            sum(one.bare for one in found),
+            sum(one.clips for one in found),
+            tuple(filter(None, [*given, *(t for one in found for t in one.triggers)])),
+        )
+    return _of_one(str(data["folder"]), clips=clips)
+
+
+def _of_one(folder: str, *, clips: bool) -> Pictures:
+    if not reference.is_stored(folder):
+        count = reference.count(folder, clips=clips)
+        return Pictures(count, count)
+    _, contents = reference.open_contents(folder)
+    repeats = {concept.name: concept.repeats for concept in contents.concepts}
+    return Pictures(
+        len(contents.pictures),
+        sum(repeats.get(picture.concept, 1) for picture in contents.pictures),
+        sum(not picture.caption for picture in contents.pictures),
+        sum(picture.is_clip for picture in contents.pictures),
+        tuple(concept.trigger for concept in contents.concepts if concept.trigger),
+    )
+
+
+def _missing(config: TrainConfig, info: FamilyInfo, pictures: Pictures) -> Iterator[Remark]:
+    """What the trainer would refuse, or train in vain."""
+    if not pictures.count:
+        yield Remark("dataset", "The dataset holds no picture yet.")
+    if pictures.bare:
+        yield Remark(
+            "captions",
+            "%(bare)s of %(count)s pictures have no caption yet.",
+            {"bare": pictures.bare, "count": pictures.count},
+        )
+    if pictures.clips and info.frames is None:
+        yield Remark(
+            "dataset",
+            "%(clips)s of them are clips, and this base learns from pictures: choose a base of "
+            "video, or take pictures out of the clips.",
+            {"clips": pictures.clips},
+        )
+    if config.kind in NEEDS_TRIGGER and not config.triggers and not pictures.triggers:
+        yield Remark(
+            "trigger",
+            "Give it a trigger: the words that call it in prompts, such as \u201cohwx woman\u201d.",
+        )
+
+
+def _warnings(config: TrainConfig, pictures: Pictures | None) -> Iterator[Remark]:
+    if pictures is not None and pictures.count:
+        sizes = kinds.clips() if pictures.clips else kinds.info(config.kind)
+        said = {
+            "count": pictures.count,
+            "least": sizes.recommended_from,
+            "most": sizes.recommended_to,
+        }
+        if pictures.count < sizes.minimum:
+            yield Remark(
+                "dataset",
+                "%(count)s pictures are few for this kind: %(least)s to %(most)s are recommended.",
+                said,
+            )
+        elif pictures.count > sizes.maximum:
+            yield Remark(
+                "dataset",
+                "%(count)s pictures are many for this kind: %(least)s to %(most)s are recommended.",
+                said,
+            )
+    if config.trigger and common_words(config.trigger):
+        yield Remark(
+            "trigger",
+            "Every word of the trigger is a common one, which the base knows already: add a rare "
+            "one, such as \u201cohwx\u201d.",
+        )
+    if config.schedule.warmup_steps > config.schedule.steps:
+        yield Remark("settings", "The warm-up is longer than the run.")

@@ -1,0 +1,174 @@
+"""Files on their way into the studio, in parts that can be taken up again.
+
+    uploads/ID.json   what the sender calls the file, and how long it will be; only ever text
+    uploads/ID.part   the bytes that have come; where the file ends is where the next part begins
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from loraloom.dataset.source import shown_name
+from loraloom.errors import DiskFull, UploadRefused, UploadTooLarge, UploadUnknown
+from loraloom.files import telling_failures, write_atomic
+from loraloom.settings import IntakeLimits
+
+KEPT_S = 24 * 3600.0
+"""After so long without a byte an upload is abandoned."""
+SWEPT_EVERY_S = 3600.0
+LONGEST_NAME = 1000
+ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file that comes in parts."""
+
+    id: str
+    name: str
+    """As the sender calls it, perhaps with folders; only to be shown and read."""
+    size: int
+    """Bytes that it will have."""
+    offset: int
+    """Bytes that have come."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all has come."""
+        return self.offset == self.size
+
+
+class Uploads:
+    """All uploads of an installation."""
+
+    def __init__(self, root: Path, limits: Callable[[], IntakeLimits]) -> None:
+        self._root = root
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._sizes: dict[str, int] | None = None
+        self._swept_s = 0.0
+
+    def begin(self, name: str, size: int) -> Upload:
+        """Announce a file. Raises UploadTooLarge, DiskFull."""
+        with self._lock:
+            if time.monotonic() - self._swept_s > SWEPT_EVERY_S or self._sizes is None:
+                self._sizes = self._sweep()
+                self._swept_s = time.monotonic()
+            return self._begin(name, size, self._sizes)
+
+    def _begin(self, name: str, size: int, sizes: dict[str, int]) -> Upload:
+        limits = self._limits()
+        if size + sum(sizes.values()) > limits.total_bytes:
+            raise UploadTooLarge(
+                f"{shown_name(name)[:200]} has {size:,} bytes, and {limits.total_bytes >> 30} GiB "
+                "may be on their way at once; send it in parts, or set LORALOOM_MAX_IMPORT_GIB."
+            )
+        if len(sizes) >= limits.files:
+            raise UploadTooLarge(
+                f"More than {limits.files:,} files are on their way; send them as a ZIP, or set "
+                "LORALOOM_MAX_FILES."
+            )
+        with telling_failures(self._root):
+            self._root.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._root).free
+        if size > free:
+            raise DiskFull(f"{size:,} bytes are to come, and the disk has room for {free:,}.")
+        made = Upload(secrets.token_hex(16), shown_name(name)[:LONGEST_NAME], size, 0)
+        with telling_failures(self._root):
+            self._bytes(made.id).touch()
+        about = {"name": made.name, "size": size}
+        write_atomic(self._about(made.id), json.dumps(about).encode(), durable=False)
+        sizes[made.id] = size
+        return made
+
+    def get(self, upload: str) -> Upload:
+        """Raises UploadUnknown."""
+        try:
+            if not ID.fullmatch(upload):
+                raise ValueError(upload)
+            about = json.loads(self._about(upload).read_text(encoding="utf-8"))
+            offset = self._bytes(upload).stat().st_size
+        except (OSError, ValueError) as error:
+            raise UploadUnknown(
+                f"There is no upload {upload[:40]!r}; what nobody goes on with is removed after a "
+                "day. Send the file again."
+            ) from error
+        return Upload(upload, about["name"], about["size"], offset)
+
+    @contextmanager
+    def appending(self, upload: str, offset: int) -> Iterator[Callable[[bytes], None]]:
+        """Yields what takes the next bytes; what has come stays, whatever happens then.
+
+        Raises UploadUnknown, UploadRefused where the bytes do not begin where the file ends, and
+        UploadTooLarge where they go on behind its end.
+        """
+        known = self.get(upload)
+        with telling_failures(self._bytes(upload)), self._bytes(upload).open("ab") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UploadRefused(
+                    f"Another part of {known.name} is just coming; ask again where it goes on."
+                ) from error
+            at = stream.seek(0, 2)
+            if at != offset:
+                raise UploadRefused(f"{known.name} goes on at byte {at}, not at {offset}.")
+
+            def take(piece: bytes) -> None:
+                nonlocal at
+                if at + len(piece) > known.size:
+                    raise UploadTooLarge(
+                        f"{known.name} was announced with {known.size:,} bytes, and more came."
+                    )
+                stream.write(piece)
+                at += len(piece)
+
+            yield take
+
+    def path(self, upload: str) -> Path:
+        """Where the bytes of a complete upload lie. Raises UploadUnknown, UploadRefused."""
+        known = self.get(upload)
+        if not known.is_complete:
+            raise UploadRefused(
+                f"{known.name} is not complete: {known.offset:,} of {known.size:,} bytes came."
+            )
+        return self._bytes(upload)
+
+    def remove(self, upload: str) -> None:
+        """Give an upload up, or be done with it. Raises UploadUnknown."""
+        self.get(upload)
+        with telling_failures(self._root):
+            self._about(upload).unlink(missing_ok=True)
+            self._bytes(upload).unlink(missing_ok=True)
+        with self._lock:
+            if self._sizes:
+                self._sizes.pop(upload, None)
+
+    def _sweep(self) -> dict[str, int]:
+        """Remove what was abandoned; the sizes of what is left."""
+        oldest_s = time.time() - KEPT_S
+        sizes = {}
+        for path in self._root.glob("*.part"):
+            with suppress(OSError, UploadUnknown):  # somebody else removed it
+                if path.stat().st_mtime < oldest_s:
+                    self._about(path.stem).unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
+                else:
+                    sizes[path.stem] = self.get(path.stem).size
+        return sizes
+
+    def _about(self, upload: str) -> Path:
+        return self._root / f"{upload}.json"
+
+    def _bytes(self, upload: str) -> Path:
+        return self._root / f"{upload}.part"

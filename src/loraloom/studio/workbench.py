@@ -1,0 +1,32 @@
+"""What a server keeps at hand to work on datasets: uploads, imports, small copies, checks."""
+
+from __future__ import annotations
+
+from loraloom.settings import intake_limits
+from loraloom.studio.checks import Checks
+from loraloom.studio.decoders import Decoders
+from loraloom.studio.imports import Imports
+from loraloom.studio.studio import Studio
+from loraloom.studio.thumbs import Thumbs
+from loraloom.studio.uploads import Uploads
+
+
+class Workbench:
+    """One for each server."""
+
+    def __init__(self, studio: Studio) -> None:
+        cache = studio.data / "cache"
+        self.cache = cache
+        self.store = studio.datasets
+        self.decoders = Decoders()
+        self.thumbs = Thumbs(cache / "thumbs", self.decoders)
+        self.uploads = Uploads(studio.data / "uploads", intake_limits)
+        self.imports = Imports(
+            self.store, self.uploads, self.decoders, self.thumbs, intake_limits
+        )  # fmt: skip
+        self.checks = Checks(cache / "measures")
+
+    def close(self) -> None:
+        """End the child processes."""
+        self.checks.close()
+        self.decoders.close()

@@ -1,0 +1,225 @@
+"""/datasets/{name}/pictures: the pictures of a dataset, their captions and crops."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from loraloom.captions import bulk
+from loraloom.captions.edit import Edit
+from loraloom.dataset import gallery
+from loraloom.dataset.gallery import PAGE
+from loraloom.dataset.snapshot import Contents, Picture
+from loraloom.dataset.stored import StoredDataset
+from loraloom.errors import CaptionEditInvalid, DatasetUnknown
+from loraloom.studio.thumbs import Side
+from loraloom.studio.workbench import Workbench
+from loraloom.web.api.datasets import Strict, Text, Version, state
+from loraloom.web.bench import BenchNow, DatasetNow, Sha
+from loraloom.web.problems import ANSWERS
+
+router = APIRouter(prefix="/datasets/{name}", tags=["datasets"], responses=ANSWERS)
+KEPT = "private, max-age=31536000, immutable"
+Words = Annotated[list[str], Field(max_length=100)]
+Shas = Annotated[list[str], Field(max_length=100_000)]
+
+
+class PictureBody(BaseModel):
+    """One picture or clip."""
+
+    sha256: str
+    name: str
+    caption: str
+    concept: str
+    width_px: int
+    height_px: int
+    kind: str
+    crop: tuple[int, int, int, int] | None
+    frames: int
+    fps: float
+    generated_by: str
+
+
+class PicturePage(BaseModel):
+    """Some pictures; `next` is the `after` of those behind them."""
+
+    pictures: list[PictureBody]
+    total: int
+    next: str | None
+
+
+class CaptionBody(Strict):
+    """A caption, and the one that was there when it was written, so that none gets lost."""
+
+    caption: str = Field(max_length=20_000)
+    given: str | None = Field(default=None, max_length=20_000)
+
+
+class CropBody(Strict):
+    """Left, top, width and height in pixels of the upright picture; null: all of it."""
+
+    box: tuple[int, int, int, int] | None
+
+
+class EditBody(Strict):
+    """What to do with the captions of pictures, in this order."""
+
+    pictures: Shas | None = None
+    """By SHA-256; none: all of the dataset."""
+    replace: dict[str, str] = Field(default={}, max_length=100)
+    remove: Words = Field(default=[])
+    add: Words = Field(default=[])
+    first: Words = Field(default=[])
+    dry_run: bool = False
+
+
+class Edited(BaseModel):
+    """One caption before and after."""
+
+    sha256: str
+    before: str
+    after: str
+
+
+class SomeBody(Strict):
+    """Pictures by SHA-256."""
+
+    pictures: Shas
+
+
+class MoveBody(SomeBody):
+    """Pictures that go into a concept."""
+
+    concept: str = Field(max_length=200)
+
+
+class Count(BaseModel):
+    """How many pictures the dataset has now."""
+
+    pictures: int
+
+
+def _body(picture: Picture) -> PictureBody:
+    return PictureBody(**{key: getattr(picture, key) for key in PictureBody.model_fields})
+
+
+def findings_of(bench: Workbench, stored: StoredDataset) -> gallery.Findings:
+    """What the last check found, by picture; nothing where there was none."""
+    report = bench.checks.report(stored)
+    return report.by_picture() if report else {}
+
+
+@router.get("/pictures")
+def list_pictures(
+    bench: BenchNow,
+    stored: DatasetNow,
+    q: Text = "",
+    concept: Text = "",
+    finding: Text = "",
+    v: Version = "",
+    after: Version = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = PAGE,
+) -> PicturePage:
+    """Pictures in the order of the dataset, or those that have something in common."""
+    query = gallery.Query(q, concept, finding)
+    found = gallery.page(state(stored, v), query, findings_of(bench, stored), after, limit)
+    return PicturePage(
+        pictures=list(map(_body, found.pictures)), total=found.total, next=found.next
+    )
+
+
+@router.get("/pictures/{sha256}")
+def show_picture(stored: DatasetNow, sha256: Sha) -> PictureBody:
+    """One picture."""
+    return _body(bulk.find(stored, stored.working, sha256))
+
+
+@router.put("/pictures/{sha256}/caption")
+def write_caption(stored: DatasetNow, sha256: Sha, new: CaptionBody) -> PictureBody:
+    """Give a picture a caption; refused (409) where it is no longer the one that was `given`."""
+    return _body(bulk.set_caption(stored, sha256, new.caption, new.given))
+
+
+@router.put("/pictures/{sha256}/crop")
+def crop(stored: DatasetNow, sha256: Sha, new: CropBody) -> PictureBody:
+    """Use a part of a picture; its file stays whole."""
+    stored.set_crops({sha256: new.box})
+    return show_picture(stored, sha256)
+
+
+@router.post("/edits")
+def edit_captions(stored: DatasetNow, new: EditBody) -> list[Edited]:
+    """Change many captions in one step that can be undone."""
+    change = Edit(
+        replace=tuple(new.replace.items()), remove=tuple(new.remove), add=tuple(new.add),
+        first=tuple(new.first),
+    )  # fmt: skip
+    if change.is_empty:
+        raise CaptionEditInvalid("Say what to change: replace, remove, add or first.")
+    contents = stored.working
+    shas = new.pictures if new.pictures is not None else [p.sha256 for p in contents.pictures]
+    found = bulk.edits(contents, set(shas), change)
+    if not new.dry_run:
+        bulk.write(stored, found, f"edited {len(found)} captions")
+    return [Edited(sha256=one.sha256, before=one.before, after=one.after) for one in found]
+
+
+@router.post("/moves")
+def move(stored: DatasetNow, new: MoveBody) -> Count:
+    """Put pictures into a concept, which is made where it is new."""
+    return Count(pictures=len(stored.move(new.pictures, new.concept).pictures))
+
+
+@router.post("/removals")
+def take_out(stored: DatasetNow, new: SomeBody) -> Count:
+    """Take pictures out of the dataset; versions keep them, and undo brings them back."""
+    return Count(pictures=len(stored.discard(new.pictures).pictures))
+
+
+@router.get("/thumbs/{sha256}", response_class=FileResponse)
+def thumb(
+    request: Request, bench: BenchNow, stored: DatasetNow, sha256: Sha, px: Side = Side.CARD
+) -> Response:
+    """A small copy of a picture, as WebP."""
+    tag = f'"{sha256}-{px:d}"'
+    headers = {"Cache-Control": KEPT, "ETag": tag}
+    if not stored.objects.path(sha256).is_file():
+        raise DatasetUnknown(f"{stored.name} has no picture {sha256[:12]}.")
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    place = bench.thumbs.place(sha256, px)
+    if not place.is_file():
+        picture = known_picture(stored, sha256)
+        place = bench.thumbs.of(picture, stored.objects.path(sha256), px)
+    return FileResponse(place, media_type="image/webp", headers=headers)
+
+
+@router.get("/originals/{sha256}", response_class=FileResponse)
+def original(stored: DatasetNow, sha256: Sha) -> FileResponse:
+    """The file of a picture, byte for byte, to be saved: browsers never show it."""
+    picture = known_picture(stored, sha256)
+    stored.objects.verify(sha256, picture.name)
+    return FileResponse(
+        stored.objects.path(sha256),
+        media_type="application/octet-stream",
+        filename=picture.name,
+        headers={"Content-Security-Policy": "sandbox", "Cache-Control": "private"},
+    )
+
+
+def known_picture(stored: StoredDataset, sha256: str) -> Picture:
+    """A picture of the dataset or of one of its versions. Raises DatasetUnknown."""
+    picture = _in(stored.working, sha256)
+    for info in stored.snapshots() if picture is None else ():
+        picture = picture or _in(stored.read_snapshot(info.hash), sha256)
+    if picture is None:
+        raise DatasetUnknown(f"{stored.name} has no picture {sha256[:12]}.")
+    return picture
+
+
+def _in(contents: Contents, sha256: str) -> Picture | None:
+    return next((p for p in contents.pictures if p.sha256 == sha256), None)

@@ -1,0 +1,145 @@
+"""What should be known of a dataset before it is trained on, and what mends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from loraloom import families, settings
+from loraloom.captions import bulk
+from loraloom.dataset.readiness.stored import Report
+from loraloom.errors import CaptionEditInvalid
+from loraloom.findings import Finding, Severity
+from loraloom.kinds import Kind, info
+from loraloom.studio.checks import Aim
+from loraloom.web.api.datasets import Text
+from loraloom.web.bench import BenchNow, DatasetNow
+from loraloom.web.pages.datasets import url
+from loraloom.web.pages.gallery import common
+from loraloom.web.render import back, page
+from loraloom.web.texts import translate as _
+from loraloom.web.texts import translate_plural
+
+router = APIRouter(prefix="/datasets/{name}")
+SHOWN = 12
+MENDED_BY_WORDS = frozenset(
+    ("trigger-missing", "trigger-inconsistent", "identity-leak", "style-leak", "object-leak",
+     "concept-leak", "scene-leak", "vocabulary", "too-long", "incomplete", "too-brief")
+)  # fmt: skip
+"""What a fix of the captions takes away."""
+TAKEN_OUT = frozenset(("near-duplicate", "unreadable", "blur", "exposure", "faces"))
+"""Where taking the pictures out is one way to mend it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """All findings of one sort."""
+
+    code: str
+    findings: tuple[Finding, ...]
+    shas: dict[str, str]
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of them."""
+        return min((f.severity for f in self.findings), key=list(Severity).index)
+
+    @property
+    def shown(self) -> list[tuple[Finding, str]]:
+        """The first of them, each with its picture, if it is about one."""
+        return [(one, self.shas.get(one.item, "")) for one in self.findings[:SHOWN]]
+
+    @property
+    def fixes(self) -> list[str]:
+        """What to do; one sentence where it is the same for all."""
+        return list(dict.fromkeys(finding.fix for finding in self.findings))
+
+    @property
+    def pictures(self) -> list[str]:
+        """Those that it is about."""
+        found = (self.shas.get(finding.item, "") for finding in self.findings)
+        return list(dict.fromkeys(filter(None, found)))
+
+
+def groups(report: Report) -> list[Group]:
+    """The findings by their codes, the gravest first."""
+    codes = dict.fromkeys(finding.code for finding in report.findings)
+    return [
+        Group(code, tuple(f for f in report.findings if f.code == code), dict(report.shas))
+        for code in codes
+    ]
+
+
+@router.get("/checks")
+def show(
+    request: Request, bench: BenchNow, stored: DatasetNow, kind: Kind | None = None, base: Text = ""
+) -> Response:
+    """The last check, or one that is under way."""
+    known = bench.checks.aim(stored)
+    aim = Aim(kind or known.kind, base or known.base)
+    contents = stored.working
+    report = bench.checks.report(stored, aim)
+    return page(
+        request,
+        "datasets/checks.html",
+        **{**common(bench, stored, contents, "checks"), "aim": aim, "report": report},
+        running=bench.checks.running(stored, aim),
+        groups=groups(report) if report else [],
+        fresh=report is not None and report.contents == contents.hash,
+        kinds={one: info(one) for one in Kind},
+        wanted=info(aim.kind),
+        bases=bases(),
+        words=MENDED_BY_WORDS,
+        removable=TAKEN_OUT,
+        last_edit=stored.last_edit if stored.can_undo else "",
+    )
+
+
+def bases() -> dict[str, str]:
+    """What a dataset can be for: installed bases, then families by their ids."""
+    found = {name: name for name in settings.base_folders()}
+    return {one.id: one.title for one in families.all_infos()} | found
+
+
+@router.post("/checks")
+def check(
+    bench: BenchNow,
+    stored: DatasetNow,
+    kind: Annotated[Kind, Form()],
+    base: Annotated[str, Form(max_length=500)],
+) -> Response:
+    """Begin a check; what the dataset is for is remembered."""
+    aim = Aim(kind, base.strip())
+    bench.checks.set_aim(stored, aim)
+    bench.checks.start(stored, aim)
+    return back(f"{url(stored.name)}/checks")
+
+
+@router.post("/checks/words")
+def mend_words(bench: BenchNow, stored: DatasetNow) -> Response:
+    """Mend the captions as far as their own words go, and check again."""
+    aim = bench.checks.aim(stored)
+    found = bulk.fixes(stored.working, aim.kind, aim.base)
+    count = bulk.write(stored, found, "mended captions")
+    bench.checks.start(stored, aim)
+    told = translate_plural("%(num)s caption mended.", "%(num)s captions mended.", count)
+    return back(f"{url(stored.name)}/checks", told % {"num": count})
+
+
+@router.post("/checks/take-out")
+def take_out(
+    bench: BenchNow, stored: DatasetNow, sha: Annotated[list[str], Form(max_length=100_000)]
+) -> Response:
+    """Take the pictures of a finding out, and check again."""
+    present = {picture.sha256 for picture in stored.working.pictures}
+    chosen = present & set(sha)
+    if not chosen:
+        raise CaptionEditInvalid(_("These pictures are not in the dataset any more."))
+    stored.discard(chosen)
+    bench.checks.start(stored, bench.checks.aim(stored))
+    told = translate_plural("%(num)s picture taken out.", "%(num)s pictures taken out.",
+                            len(chosen))  # fmt: skip
+    return back(f"{url(stored.name)}/checks", told % {"num": len(chosen)})

@@ -1,0 +1,97 @@
+"""One picture of a dataset: large, with its caption, its crop and what was found in it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from loraloom.captions import bulk
+from loraloom.dataset import gallery
+from loraloom.dataset.buckets import Crop, choose_bucket, plan_crop
+from loraloom.dataset.readiness.native import native_of
+from loraloom.dataset.snapshot import Picture
+from loraloom.errors import LoraloomError
+from loraloom.studio.token_count import count_tokens
+from loraloom.web.api.dataset_pictures import findings_of
+from loraloom.web.api.datasets import Text
+from loraloom.web.bench import BenchNow, DatasetNow, Sha
+from loraloom.web.pages.datasets import url
+from loraloom.web.pages.gallery import common
+from loraloom.web.render import back, page
+from loraloom.web.texts import translate as _
+
+router = APIRouter(prefix="/datasets/{name}")
+Pixels = Annotated[int, Form(ge=0, le=10**6)]
+
+
+@router.get("/images/{sha256}")
+def show(
+    request: Request,
+    bench: BenchNow,
+    stored: DatasetNow,
+    sha256: Sha,
+    q: Text = "",
+    concept: Text = "",
+    finding: Text = "",
+) -> Response:
+    """The picture among those that were found with it."""
+    contents = stored.working
+    picture = bulk.find(stored, contents, sha256)
+    findings = findings_of(bench, stored)
+    among = gallery.select(contents, gallery.Query(q, concept, finding), findings)
+    place = next((n for n, one in enumerate(among, 1) if one.sha256 == sha256), 0)
+    before, after = gallery.neighbours(among, sha256)
+    aim = bench.checks.aim(stored)
+    native, fit = _fit(picture, aim.base)
+    return page(
+        request,
+        "datasets/image.html",
+        **common(bench, stored, contents, "gallery"),
+        picture=picture,
+        before=before,
+        after=after,
+        place=place,
+        count=len(among),
+        search=request.url.query,
+        found=findings.get(sha256, ()),
+        tokens=count_tokens(aim.base, picture.caption),
+        fit=fit,
+        native=native,
+        last_edit=stored.last_edit if stored.can_undo else "",
+    )
+
+
+def _fit(picture: Picture, base: str) -> tuple[str, Crop | None]:
+    """What the base is called, and how the picture becomes one of its sizes."""
+    try:
+        native = native_of(base)
+        if picture.is_clip:
+            return native.title, None
+        size = picture.crop[2:] if picture.crop else (picture.width_px, picture.height_px)
+        bucket = choose_bucket(
+            *size, resolution_px=native.side_px, multiple=native.multiple_px,
+            max_aspect=native.max_aspect,
+        )  # fmt: skip
+        return native.title, plan_crop(*size, bucket)
+    except LoraloomError:
+        return base, None
+
+
+@router.post("/images/{sha256}/crop")
+def crop(
+    stored: DatasetNow,
+    sha256: Sha,
+    left: Pixels = 0,
+    top: Pixels = 0,
+    width: Pixels = 0,
+    height: Pixels = 0,
+    whole: Annotated[bool, Form()] = False,
+) -> Response:
+    """Use a part of the picture, or all of it again."""
+    picture = bulk.find(stored, stored.working, sha256)
+    everything = (left, top, width, height) == (0, 0, picture.width_px, picture.height_px)
+    stored.set_crops({sha256: None if whole or everything else (left, top, width, height)})
+    sentence = _("All of the picture is used.") if whole or everything else _("The crop is saved.")
+    return back(f"{url(stored.name)}/images/{sha256}", sentence)

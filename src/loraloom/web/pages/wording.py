@@ -1,0 +1,100 @@
+"""The captions of a dataset together: how often words are used, and changes of many at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import Response
+
+from loraloom.captions import bulk, stats
+from loraloom.captions.bulk import Change
+from loraloom.captions.edit import Edit
+from loraloom.dataset.snapshot import Contents
+from loraloom.errors import CaptionEditInvalid
+from loraloom.studio.checks import Aim
+from loraloom.web.api.datasets import Text
+from loraloom.web.bench import BenchNow, DatasetNow
+from loraloom.web.pages.datasets import url
+from loraloom.web.pages.gallery import common
+from loraloom.web.render import back, page
+from loraloom.web.texts import translate as _
+from loraloom.web.texts import translate_plural
+
+router = APIRouter(prefix="/datasets/{name}")
+Action = Literal["", "replace", "add", "remove", "first", "fix", "complete"]
+SHOWN, FREQUENT = 60, 120
+
+
+@router.get("/captions")
+def show(
+    request: Request,
+    bench: BenchNow,
+    stored: DatasetNow,
+    action: Action = "",
+    tag: Text = "",
+    new: Annotated[str, Query(alias="with", max_length=500)] = "",
+) -> Response:
+    """Frequencies; with `action`, what it would change."""
+    contents = stored.working
+    aim = bench.checks.aim(stored)
+    said = [picture for picture in contents.pictures if picture.caption]
+    triggers = [contents.concept(picture.concept).trigger for picture in said]
+    counted = stats.count([picture.caption for picture in said], triggers)
+    changes = _changes(contents, aim, action, tag, new) if action else []
+    return page(
+        request,
+        "datasets/captions.html",
+        **common(bench, stored, contents, "captions"),
+        action=action,
+        tag=tag,
+        new=new,
+        changes=changes[:SHOWN],
+        count=len(changes),
+        frequent=list(counted.phrases.items())[:FREQUENT],
+        captioned=len(said),
+        with_trigger=_with_trigger(contents),
+        last_edit=stored.last_edit if stored.can_undo else "",
+    )
+
+
+def _with_trigger(contents: Contents) -> dict[str, tuple[str, int, int]]:
+    """Concept -> its trigger, captions that have it, captions."""
+    found = {}
+    for name in contents.counts():
+        trigger = contents.concept(name).trigger
+        said = [p.caption for p in contents.pictures if p.concept == name and p.caption]
+        have = sum(trigger.casefold() in caption.casefold() for caption in said)
+        found[name] = (trigger, have if trigger else 0, len(said))
+    return found
+
+
+def _changes(contents: Contents, aim: Aim, action: Action, tag: str, new: str) -> list[Change]:
+    if action in ("fix", "complete"):
+        return bulk.fixes(contents, aim.kind, aim.base, may_assume=action == "complete")
+    tag, new = tag.strip(), new.strip()
+    if not tag:
+        raise CaptionEditInvalid(_("Write the words that are to be added, removed or replaced."))
+    change = {
+        "replace": Edit(replace=((tag, new),)),
+        "add": Edit(add=(tag,)),
+        "remove": Edit(remove=(tag,)),
+        "first": Edit(first=(tag,)),
+    }[action]
+    return bulk.edits(contents, {picture.sha256 for picture in contents.pictures}, change)
+
+
+@router.post("/wording")
+def change(
+    bench: BenchNow,
+    stored: DatasetNow,
+    action: Annotated[Action, Form()],
+    tag: Annotated[str, Form(max_length=500)] = "",
+    new: Annotated[str, Form(alias="with", max_length=500)] = "",
+) -> Response:
+    """Do what was shown."""
+    found = _changes(stored.working, bench.checks.aim(stored), action, tag, new)
+    what = f"{action} “{tag[:60]}”" if tag else "mended captions"
+    count = bulk.write(stored, found, what)
+    told = translate_plural("%(num)s caption changed.", "%(num)s captions changed.", count)
+    return back(f"{url(stored.name)}/captions", told % {"num": count})

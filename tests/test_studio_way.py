@@ -1,0 +1,168 @@
+"""The whole way in a real browser: pictures in, an adapter out; and what every page must hold."""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from tests import studio_server
+
+from loraloom.starter.example import write_example
+from loraloom.starter.world.scene import CHARACTERS
+from loraloom.studio.example import start_example
+from loraloom.studio.studio import Studio
+
+MIRA = CHARACTERS[0]
+TRAINED_MS = 240_000
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A ZIP of a character's captioned pictures, one of them broken and one twice."""
+    folder = tmp_path / "pictures"
+    write_example(folder, MIRA, 18)
+    (folder / "19.png").write_bytes((folder / "01.png").read_bytes()[:999])
+    (folder / "20.png").write_bytes((folder / "02.png").read_bytes())
+    path = tmp_path / "heroine.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    return path
+
+
+def opened(browser: Browser, address: str, **how: object) -> Iterator[Page]:
+    """A page that may reach nothing but the studio, and on which no script fails."""
+    context = browser.new_context(base_url=address, **how)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
+    page.on(
+        "request",
+        lambda asked: (
+            None if asked.url.startswith((address, "blob:", "data:")) else wrong.append(asked.url)
+        ),
+    )
+    yield page
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def page(browser: Browser, served: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """One in the language and size that the test is run with."""
+    yield from opened(browser, served, **getattr(request, "param", {}))
+
+
+WIDE = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}
+PHONE = {"locale": "zh-TW", "viewport": {"width": 390, "height": 844}, "has_touch": True}
+
+
+@pytest.mark.parametrize("page", [WIDE, PHONE], indirect=True, ids=["english", "chinese-phone"])
+def test_from_a_zip_to_an_adapter_that_loads(page: Page, source: Path, tmp_path: Path) -> None:
+    page.goto("/datasets")
+    page.locator("form[data-uploader] input[name=files]").set_input_files(source)
+    page.locator("form[data-uploader] button[name=look]").click()
+    store = page.locator("form[action$='/store']")
+    expect(page.get_by_text("19.png").first).to_be_visible(timeout=60_000)
+    expect(store.locator("input[name=skip_broken]")).to_have_count(1)
+    store.locator("button").click()
+    page.locator("a.primary[href='/datasets/heroine']").click()
+    expect(page.locator("li.shot")).to_have_count(18)
+
+    page.goto("/datasets/heroine/checks")
+    page.locator("form[action='/datasets/heroine/checks'] button.primary").click()
+    expect(page.locator("#checks progress")).to_have_count(0, timeout=60_000)
+    expect(page.locator("#checks .coverage li").first).to_be_attached(timeout=60_000)
+
+    page.goto("/train/new?dataset=heroine&adapter.rank=4&schedule.steps=6&prior.images=0")
+    page.locator("[name=trigger]").fill(MIRA.trigger)
+    page.locator("[name=name]").first.fill("Heroine")
+    expect(page.locator("#go")).to_be_enabled()
+    page.locator("#go").click()
+    page.wait_for_url(re.compile(r"/train/\d+$"))
+    reloaded = page.url
+    page.goto("/")  # a page may be closed; the run goes on
+    page.goto(reloaded)
+    link = page.locator("a[href$='/files/adapter.safetensors']").first
+    expect(link).to_be_visible(timeout=TRAINED_MS)
+    with page.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "heroine.safetensors")
+    loads_in_diffusers(tmp_path / "heroine.safetensors")
+
+
+def loads_in_diffusers(adapter: Path) -> None:
+    """As the user of the downloaded file does it."""
+    from diffusers import StableDiffusionPipeline
+
+    from loraloom.settings import resolve_base
+
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        resolve_base("starter"), safety_checker=None, requires_safety_checker=False
+    )
+    pipeline.load_lora_weights(adapter)
+    assert pipeline.get_list_adapters()["unet"]
+
+
+@pytest.mark.parametrize("page", [WIDE], indirect=True)
+def test_by_keyboard_alone(page: Page, source: Path) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    page.wait_for_url("**/datasets", wait_until="load")
+    page.locator("input[name=dataset]").focus()
+    page.keyboard.type("Keys")
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(source)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/imports/**")
+    expect(page.locator("form[action$='/store'] button")).to_be_focused(timeout=60_000)
+    page.keyboard.press("Enter")
+    expect(page.locator("a.primary[href='/datasets/Keys']")).to_be_visible(timeout=60_000)
+    page.keyboard.press("?")
+    expect(page.locator("dialog#keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog#keys")).to_be_hidden()
+
+
+PAGES = (
+    "/", "/welcome", "/guide", "/datasets", "/datasets/Mira", "/datasets/Mira/checks",
+    "/datasets/Mira/captions", "/datasets/Mira/versions", "/train", "/train/new?dataset=Mira",
+    "/train/1", "/adapters", "/play", "/settings", "/nothing-here",
+)  # fmt: skip
+
+
+def test_every_page_is_accessible_and_fits_a_phone(
+    browser: Browser, studio: Studio, home: Path
+) -> None:
+    start_example(studio)
+    found: list[str] = []
+    with studio_server.running(home, "--no-worker") as address:
+        for theme in ("light", "dark"):
+            context = browser.new_context(
+                base_url=address, color_scheme=theme, viewport={"width": 390, "height": 844}
+            )
+            page = context.new_page()
+            for path in PAGES:
+                page.goto(path)
+                page.wait_for_load_state("load")
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                if wide > 390:
+                    found.append(f"{theme} {path}: {wide} px wide")
+                for violation in Axe().run(page).response["violations"]:
+                    if violation["impact"] in ("serious", "critical"):
+                        nodes = [node["html"][:120] for node in violation["nodes"][:3]]
+                        found.append(f"{theme} {path}: {violation['id']} {nodes}")
+            context.close()
+    assert found == []

@@ -1,0 +1,321 @@
+"""Datasets in the studio: the pages, uploads in parts, imports, captions, versions, checks."""
+
+import io
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from loraloom.dataset import intake
+from loraloom.dataset.stored import StoredDataset
+from loraloom.studio.studio import Studio
+
+API = "/api/v1/datasets/cups"
+
+
+@pytest.fixture
+def cups(studio: Studio, pictures: Path) -> StoredDataset:
+    """Six captioned pictures."""
+    stored = studio.datasets.place("cups")
+    intake.import_into(stored, [pictures])
+    return stored
+
+
+def packed(count: int = 3) -> bytes:
+    """A ZIP of pictures that no other test has, and a file that is no picture."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(count):
+            picture = io.BytesIO()
+            Image.new("RGB", (64, 48), (number, 200, 17)).save(picture, "PNG")
+            archive.writestr(f"{number}.png", picture.getvalue())
+            archive.writestr(f"{number}.txt", f"a cup, number {number}")
+    return buffer.getvalue()
+
+
+def upload(client: TestClient, data: bytes, name: str = "cups.zip") -> str:
+    """The number of an upload that came whole."""
+    made = client.post("/api/v1/uploads", json={"name": name, "size": len(data)})
+    assert made.status_code == 201
+    number: str = made.json()["id"]
+    assert client.put(f"/api/v1/uploads/{number}?offset=0", content=data).status_code == 200
+    return number
+
+
+def settled(client: TestClient, url: str) -> str:
+    """The page of an import that ended."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        html = client.get(url).text
+        if "every 700ms" not in html:
+            return html
+        time.sleep(0.1)
+    raise AssertionError("the import did not end")
+
+
+def test_first_page_and_empty_dataset(client: TestClient) -> None:
+    assert "Bring your pictures" in client.get("/datasets").text
+    made = client.post("/datasets", data={"name": "cups"})
+    assert made.headers["location"] == "/datasets/cups"
+    assert "No picture yet" in client.get("/datasets/cups").text
+    assert client.post("/datasets", data={"name": "../x"}).status_code == 422
+    assert client.post("/datasets", data={"name": "cups"}).status_code == 422
+
+
+def test_removed_datasets_come_back(client: TestClient, cups: StoredDataset) -> None:
+    assert client.post("/datasets/cups/remove").status_code == 303
+    assert client.get("/datasets/cups").status_code == 404
+    assert "/datasets/cups/recover" in client.get("/datasets").text
+    client.post("/datasets/cups/recover")
+    assert client.get(API).json()["pictures"] == 6
+
+
+def test_upload_goes_on_where_it_ended(client: TestClient) -> None:
+    data = packed()
+    made = client.post("/api/v1/uploads", json={"name": "a/cups.zip", "size": len(data)}).json()
+    path = f"/api/v1/uploads/{made['id']}"
+    assert client.put(f"{path}?offset=0", content=data[:100]).json()["offset"] == 100
+    wrong = client.put(f"{path}?offset=50", content=data[50:])
+    assert (wrong.status_code, "goes on at byte 100" in wrong.json()["detail"]) == (409, True)
+    assert client.get(path).json()["offset"] == 100
+    early = client.post(f"{API}/imports", json={"uploads": [made["id"]]})
+    assert (early.status_code, "not complete" in early.json()["detail"]) == (409, True)
+    span = f"bytes 100-{len(data) - 1}/{len(data)}"
+    done = client.put(path, content=data[100:], headers={"Content-Range": span})
+    assert done.json()["offset"] == len(data)
+    assert client.put(f"{path}?offset={len(data)}", content=b"more").status_code == 413
+    assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+    assert client.get("/api/v1/uploads/..%2f..%2fstudio.db").status_code == 404
+
+
+def test_uploads_have_limits(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORALOOM_MAX_IMPORT_GIB", "1")
+    refused = client.post("/api/v1/uploads", json={"name": "x.zip", "size": 2**31})
+    assert refused.status_code == 413
+    assert client.post("/api/v1/uploads", json={"name": "x", "size": -1}).status_code == 422
+
+
+def test_import_is_looked_at_and_then_stored(client: TestClient) -> None:
+    number = upload(client, packed())
+    seen = client.post(f"{API}/imports", json={"uploads": [number]}).json()
+    assert (len(seen["new"]), seen["stored"], seen["can_store"]) == (3, False, True)
+    assert client.get(API).status_code == 404
+    stored = client.post(f"{API}/imports", json={"uploads": [number], "store": True}).json()
+    assert stored["stored"]
+    assert client.get(API).json()["pictures"] == 3
+    assert client.get(f"/api/v1/uploads/{number}").status_code == 404
+
+
+def test_import_page_shows_what_comes(client: TestClient) -> None:
+    bad = upload(client, b"not a picture", "bad <b>.png")
+    good = upload(client, packed(2))
+    begun = client.post("/imports", data={"dataset": "cups", "upload": [bad, good]})
+    url = begun.headers["location"]
+    html = settled(client, url)
+    assert "2 new pictures" in html
+    assert "bad &lt;b&gt;.png" in html
+    assert "import the rest" in html
+    sha = html.partition("/thumbs/")[2][:64]
+    assert client.get(f"{url}/thumbs/{sha}").headers["content-type"] == "image/webp"
+    assert client.get(f"{url}/thumbs/{'0' * 64}").status_code == 404
+    client.post(f"{url}/store", data={"skip_broken": "true"})
+    assert "It is in the dataset" in settled(client, url)
+    assert client.get(API).json()["pictures"] == 2
+
+
+def test_files_of_a_form_need_no_script(client: TestClient, pictures: Path) -> None:
+    files = [("files", (path.name, path.read_bytes())) for path in sorted(pictures.iterdir())]
+    begun = client.post("/imports", data={"dataset": "plain"}, files=files)
+    assert "6 new pictures" in settled(client, begun.headers["location"])
+    left = client.post(f"{begun.headers['location']}/leave")
+    assert left.headers["location"] == "/datasets"
+    assert client.get("/api/v1/datasets").json() == []
+
+
+def test_a_folder_keeps_its_concepts(client: TestClient, pictures: Path) -> None:
+    picture = (pictures / "0.png").read_bytes()
+    other = (pictures / "1.png").read_bytes()
+    numbers = [upload(client, picture, "set/red/a.png"), upload(client, other, "set/blue/b.png")]
+    client.post(f"{API}/imports", json={"uploads": numbers, "store": True})
+    names = {concept["name"] for concept in client.get(API).json()["concepts"]}
+    assert names == {"red", "blue"}
+
+
+def test_gallery_has_sixty_a_page(client: TestClient, studio: Studio, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(70):
+        Image.new("RGB", (20, 20), (number, 0, 0)).save(folder / f"{number:02}.png")
+    intake.import_into(studio.datasets.place("cups"), [folder])
+    html = client.get("/datasets/cups").text
+    assert html.count('class="shot"') == 60
+    first = client.get(f"{API}/pictures").json()
+    assert (len(first["pictures"]), first["total"]) == (60, 70)
+    rest = client.get(f"{API}/pictures", params={"after": first["next"]}).json()
+    assert (len(rest["pictures"]), rest["next"]) == (10, None)
+    assert client.get(f"/datasets/cups?after={first['next']}").text.count('class="shot"') == 10
+
+
+def test_search_and_facets(client: TestClient, cups: StoredDataset) -> None:
+    found = client.get(f"{API}/pictures", params={"q": "SHADE 3"}).json()
+    assert [one["caption"] for one in found["pictures"]] == [
+        "zk person, front view, shade 3, outdoors"
+    ]
+    cups.set_captions({found["pictures"][0]["sha256"]: ""})
+    assert client.get(f"{API}/pictures?finding=no-caption").json()["total"] == 1
+    assert "Without caption" in client.get("/datasets/cups").text
+    assert "Nothing found" in client.get("/datasets/cups?q=nothing").text
+
+
+def test_captions_are_not_overwritten(client: TestClient, cups: StoredDataset) -> None:
+    picture = cups.working.pictures[0]
+    path = f"{API}/pictures/{picture.sha256}/caption"
+    new = client.put(path, json={"caption": " a new\tone ", "given": picture.caption})
+    assert new.json()["caption"] == "a new one"
+    late = client.put(path, json={"caption": "mine", "given": picture.caption})
+    assert late.status_code == 409
+    assert "“a new one”" in late.json()["detail"]
+    assert "“mine”" in late.json()["detail"]
+    page = client.post(
+        f"/datasets/cups/captions/{picture.sha256}", data={"caption": "x", "given": "a new one"}
+    )
+    assert page.status_code == 303
+    assert cups.working.pictures[0].caption == "x"
+    client.post("/datasets/cups/undo")
+    assert cups.working.pictures[0].caption == "a new one"
+    assert client.put(path, json={"caption": "y" * 9000}).status_code == 422
+
+
+def test_many_at_once(client: TestClient, cups: StoredDataset) -> None:
+    shas = [picture.sha256 for picture in cups.working.pictures]
+    bulk = "/datasets/cups/bulk"
+    client.post(bulk, data={"action": "add", "tag": "soft light", "sha": shas[:2]})
+    assert [p.caption.endswith(", soft light") for p in cups.working.pictures].count(True) == 2
+    client.post(bulk, data={"action": "remove", "tag": "outdoors", "everything": "true"})
+    assert not any("outdoors" in picture.caption for picture in cups.working.pictures)
+    client.post(bulk, data={"action": "move", "to": "red", "sha": shas[0]})
+    assert cups.working.counts() == {"main": 5, "red": 1}
+    client.post(bulk, data={"action": "take-out", "sha": shas[:3]})
+    assert len(cups.working.pictures) == 3
+    client.post("/datasets/cups/undo")
+    assert len(cups.working.pictures) == 6
+    assert client.post(bulk, data={"action": "take-out"}).status_code == 422
+    assert client.post(bulk, data={"action": "add", "sha": shas[0]}).status_code == 422
+
+
+def test_versions(client: TestClient, cups: StoredDataset) -> None:
+    client.post("/datasets/cups/versions", data={"note": "as it was"})
+    before = cups.working
+    cups.discard([before.pictures[0].sha256])
+    html = client.get(f"/datasets/cups/versions?old={before.hash[:12]}").text
+    assert "as it was" in html
+    assert "Taken out" in html
+    changed = client.get(f"{API}/difference?old={before.hash[:12]}").json()
+    assert changed["removed"] == [before.pictures[0].sha256]
+    assert client.get(f"/datasets/cups?v={before.hash[:12]}").text.count('class="shot"') == 6
+    client.post(f"/datasets/cups/versions/{before.hash[:12]}/restore")
+    assert cups.working == before
+
+
+def test_concepts(client: TestClient, cups: StoredDataset) -> None:
+    row = {"concept": "main", "trigger": "zk person", "repeats": 4}
+    client.post("/datasets/cups/concepts", data=row)
+    assert [vars(one) for one in cups.working.concepts] == [
+        {"name": "main", "trigger": "zk person", "repeats": 4}
+    ]
+    client.post("/datasets/cups/concepts", data={"balance": "1"})
+    assert cups.working.concepts[0].repeats == 1
+
+
+@pytest.mark.parametrize("to", ["zip", "kohya", "ai-toolkit", "diffusers"])
+def test_exports(client: TestClient, cups: StoredDataset, to: str, home: Path) -> None:
+    answer = client.get(f"{API}/export", params={"to": to})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+        assert sum(name.endswith(".png") for name in names) == 6
+        if to == "kohya":
+            assert 'image_dir = "1_main"' in archive.read("dataset.toml").decode()
+    assert not list((home / "cache" / "exports").iterdir())
+
+
+def test_thumbs_and_originals(client: TestClient, cups: StoredDataset, pictures: Path) -> None:
+    sha = cups.working.pictures[0].sha256
+    first = client.get(f"{API}/thumbs/{sha}?px=256")
+    assert first.headers["content-type"] == "image/webp"
+    assert "immutable" in first.headers["cache-control"]
+    assert Image.open(io.BytesIO(first.content)).size == (40, 40)
+    again = client.get(
+        f"{API}/thumbs/{sha}?px=256", headers={"If-None-Match": first.headers["etag"]}
+    )
+    assert again.status_code == 304
+    assert client.get(f"{API}/thumbs/{sha}?px=77").status_code == 422
+    assert client.get(f"{API}/thumbs/{'0' * 64}").status_code == 404
+    whole = client.get(f"{API}/originals/{sha}")
+    assert whole.content == (pictures / "0.png").read_bytes()
+    assert whole.headers["content-disposition"].startswith("attachment")
+
+
+def test_image_page_and_crop(client: TestClient, cups: StoredDataset) -> None:
+    sha = cups.working.pictures[1].sha256
+    html = client.get(f"/datasets/cups/images/{sha}").text
+    assert 'rel="prev"' in html
+    assert 'rel="next"' in html
+    assert "tokens" in html
+    crop = {"left": 4, "top": 4, "width": 24, "height": 30}
+    client.post(f"/datasets/cups/images/{sha}/crop", data=crop)
+    assert cups.working.pictures[1].crop == (4, 4, 24, 30)
+    outside = client.post(f"/datasets/cups/images/{sha}/crop", data=crop | {"left": 39})
+    assert outside.status_code == 422
+    client.post(f"/datasets/cups/images/{sha}/crop", data=crop | {"whole": "true"})
+    assert cups.working.pictures[1].crop is None
+
+
+def test_captions_page_shows_before_it_changes(client: TestClient, cups: StoredDataset) -> None:
+    asked = {"action": "replace", "tag": "front view", "with": "profile"}
+    html = client.get("/datasets/cups/captions", params=asked).text
+    assert "6 captions would change" in html
+    assert "outdoors" in html
+    assert "front view" in cups.working.pictures[0].caption
+    client.post("/datasets/cups/wording", data=asked)
+    assert all("profile" in picture.caption for picture in cups.working.pictures)
+    assert client.get("/datasets/cups/captions?action=fix").status_code == 200
+
+
+def test_checks_run_beside_the_server(client: TestClient, cups: StoredDataset) -> None:
+    assert "Not checked yet" in client.get("/datasets/cups/checks").text
+    wanted = {"kind": "character", "base": "starter"}
+    client.post("/datasets/cups/checks", data=wanted)
+    body = _checked(client)
+    codes = {finding["code"] for finding in body["findings"]}
+    assert "too-few" in codes
+    assert "low-resolution" in codes
+    assert body["fresh"]
+    assert all(one["sha256"] for one in body["findings"] if one["item"])
+    html = client.get("/datasets/cups/checks").text
+    assert "Too few pictures" in html
+    assert "/thumbs/" in html
+    small = client.get("/datasets/cups?finding=low-resolution").text
+    assert small.count('class="shot"') == 6
+    taken = cups.working.pictures[0].sha256
+    client.post("/datasets/cups/checks/take-out", data={"sha": [taken]})
+    assert _checked(client)["pictures"] == 5
+
+
+def test_check_of_an_unknown_base_says_so(client: TestClient, cups: StoredDataset) -> None:
+    client.post(f"{API}/checks", json={"kind": "style", "base": "sdxx"})
+    assert "There is no base 'sdxx'" in _checked(client)["error"]
+    assert "There is no base" in client.get("/datasets/cups/checks").text
+
+
+def _checked(client: TestClient) -> dict[str, object]:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        body: dict[str, object] = client.get(f"{API}/checks").json()
+        if not body["running"]:
+            return body
+        time.sleep(0.2)
+    raise AssertionError("the check did not end")
