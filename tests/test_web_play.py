@@ -155,6 +155,24 @@ def test_pictures_are_starred_binned_and_asked_for_again(
     assert answer.headers["location"] == "/"
 
 
+def test_a_picture_goes_into_a_dataset(
+    client: TestClient, studio: Studio, base: Path, pictures: Path
+) -> None:
+    from loraloom.dataset.intake import import_into
+
+    import_into(studio.datasets.place("cups"), [pictures])
+    job = client.post("/api/v1/pictures", json={"prompt": "a cup", "base": str(base)}).json()["id"]
+    drawn(studio, job)
+    path = orders.picture_file(studio.jobs.get(job).run_folder, 0)
+    Image.effect_noise((64, 64), 50).convert("RGB").save(path)
+    form = {"dataset": "cups", "caption": "zk person, a cup"}
+    answer = client.post("/play/1/send", data=form)
+    assert answer.status_code == 303, answer.text
+    added = studio.datasets.open("cups").working.pictures[-1]
+    assert (added.caption, added.generated_by) == ("zk person, a cup", base.name)
+    assert client.post("/play/1/send", data={**form, "dataset": "../x"}).status_code in (404, 422)
+
+
 def test_prompts_are_kept(client: TestClient, studio: Studio) -> None:
     for prompt in ("one", "two", "one"):
         client.post("/play/prompts", data={"prompt": prompt, "negative": ""})

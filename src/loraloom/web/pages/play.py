@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from loraloom.errors import AdapterUnknown, BaseUnknown
 from loraloom.settings import STARTER, data_folder
-from loraloom.studio import bases
+from loraloom.studio import bases, sending
 from loraloom.studio.adapter import Adapter
 from loraloom.studio.bases import Base
 from loraloom.studio.library import Filter
@@ -153,7 +153,22 @@ def show(request: Request, studio: StudioNow, picture: PictureNumber) -> Respons
     """One picture, large, with all that made it."""
     found = studio.pictures.get(picture)
     newer, older = studio.pictures.beside(picture)
-    return page(request, "play/picture.html", picture=found, newer=newer, older=older)
+    return page(
+        request, "play/picture.html", picture=found, newer=newer, older=older,
+        datasets=studio.datasets.names(),
+    )  # fmt: skip
+
+
+@router.post("/{picture}/send")
+def send_to_dataset(
+    studio: StudioNow,
+    picture: PictureNumber,
+    dataset: Annotated[str, Form(max_length=200)],
+    caption: Field = "",
+) -> Response:
+    """Add it to a dataset."""
+    sending.send(studio.datasets, studio.pictures.get(picture), dataset, caption)
+    return back(f"/play/{picture}", _("The picture is in the dataset."))
 
 
 @router.post("/{picture}/{action}")

@@ -1,0 +1,36 @@
+"""A picture of the playground goes into a dataset, with its caption and what drew it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from loraloom.dataset.intake import import_into
+from loraloom.dataset.store import Store
+from loraloom.errors import PictureUnknown
+from loraloom.studio.picture import Picture
+
+MOST_LINEAGE = 200
+
+
+def send(store: Store, picture: Picture, dataset: str, caption: str) -> None:
+    """Add it to the working set, beside what is there.
+
+    Raises DatasetUnknown, DatasetBusy, IntakeRefused, and PictureUnknown before it is drawn.
+    """
+    if not picture.is_drawn:
+        raise PictureUnknown(f"Picture {picture.id} is not drawn yet.")
+    stored = store.open(dataset)
+    with tempfile.TemporaryDirectory() as work:
+        name = f"picture-{picture.id:06d}.png"
+        shutil.copyfile(picture.path, Path(work) / name)
+        row = {"file_name": name, "text": caption, "generated_by": _drawn_by(picture)}
+        (Path(work) / "metadata.jsonl").write_text(json.dumps(row), encoding="utf-8")
+        import_into(stored, [Path(work)])
+
+
+def _drawn_by(picture: Picture) -> str:
+    used = [f"{one['name']} × {one['scale']:g}" for one in picture.asked["adapters"]]
+    return ", ".join([*used, Path(picture.asked["base"]).name])[:MOST_LINEAGE]
