@@ -26,13 +26,14 @@ from loraloom.studio import described, draft, plans, starting
 from loraloom.studio.draft import Draft, Remark
 from loraloom.studio.job import Job
 from loraloom.studio.plans import Plan
+from loraloom.studio.rights import Person
 from loraloom.studio.studio import Studio
 from loraloom.train import fit, recipe
 from loraloom.train.recipe import Preset
 from loraloom.web import form
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
-from loraloom.web.who import Person, PersonNow, StudioNow
+from loraloom.web.who import PersonNow, StudioNow
 
 router = APIRouter(prefix="/train")
 PRESETS: tuple[Preset, ...] = ("beginner", "standard", "expert")
