@@ -78,7 +78,7 @@ def wipe(address: str) -> None:
     """Empty a PostgreSQL database."""
     opened = open_database(address)
     with opened.writing() as connection:
-        connection.execute(text("TRUNCATE jobs, events RESTART IDENTITY"))
+        connection.execute(text("TRUNCATE jobs, events RESTART IDENTITY CASCADE"))
     opened.close()
 
 

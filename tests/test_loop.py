@@ -54,7 +54,8 @@ def test_everything_at_once(base: Path, pictures: Path, tmp_path: Path) -> None:
     assert [e.step for e in events if isinstance(e, Step)] == [1, 2, 3, 4, 5, 6]
     assert [e.step for e in events if isinstance(e, Validated)] == [3, 6]
     assert [e.step for e in events if isinstance(e, Saved)] == [2, 4, 6]
-    assert {e.name for e in events if isinstance(e, Stage)} == {"prior", "latents", "captions"}
+    stages = {e.name for e in events if isinstance(e, Stage)}
+    assert stages == {"prior", "latents", "captions", "samples"}
     started = next(e for e in events if isinstance(e, Started))
     assert (started.items, started.held_out, started.prior_images) == (5, 1, 3)
     assert all(p.is_file() for e in events if isinstance(e, Sampled) for p in e.paths)

@@ -4,6 +4,7 @@ import io
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -311,10 +312,10 @@ def test_check_of_an_unknown_base_says_so(client: TestClient, cups: StoredDatase
     assert "There is no base" in client.get("/datasets/cups/checks").text
 
 
-def _checked(client: TestClient) -> dict[str, object]:
+def _checked(client: TestClient) -> dict[str, Any]:
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        body: dict[str, object] = client.get(f"{API}/checks").json()
+        body: dict[str, Any] = client.get(f"{API}/checks").json()
         if not body["running"]:
             return body
         time.sleep(0.2)

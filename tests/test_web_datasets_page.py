@@ -1,6 +1,8 @@
 """Datasets as their user has them, in a browser: drop, look, store, caption, choose, undo."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,12 +25,17 @@ def set_of_70(home: Path, tmp_path: Path) -> None:
     intake.import_into(Store(home / "datasets").place("cups"), [folder])
 
 
-def opened(browser: Browser, url: str) -> Page:
+@contextmanager
+def opened(browser: Browser, url: str) -> Iterator[Page]:
     """A page that may not fail."""
     page = browser.new_page()
+    page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: pytest.fail(f"the script of the page failed: {error}"))
-    page.goto(url)
-    return page
+    try:
+        page.goto(url)
+        yield page
+    finally:
+        page.close()
 
 
 def picture(number: int) -> bytes:
@@ -39,83 +46,81 @@ def picture(number: int) -> bytes:
 
 
 def test_from_files_to_a_dataset(served: str, browser: Browser) -> None:
-    page = opened(browser, f"{served}/datasets")
-    files = [
-        {"name": f"{n}.png", "mimeType": "image/png", "buffer": picture(n)} for n in range(3)
-    ]
-    files += [{"name": "0.txt", "mimeType": "text/plain", "buffer": b"zk cup, red"}]
-    files += [{"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"}]
-    dropped = 0
+    with opened(browser, f"{served}/datasets") as page:
+        files = [
+            {"name": f"{n}.png", "mimeType": "image/png", "buffer": picture(n)} for n in range(3)
+        ]
+        files += [{"name": "0.txt", "mimeType": "text/plain", "buffer": b"zk cup, red"}]
+        files += [{"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"}]
+        dropped = 0
 
-    def lose(route: object) -> None:
-        nonlocal dropped
-        dropped += 1
-        route.abort() if dropped == 1 else route.continue_()  # type: ignore[attr-defined]
+        def lose(route: object) -> None:
+            nonlocal dropped
+            dropped += 1
+            route.abort() if dropped == 1 else route.continue_()  # type: ignore[attr-defined]
 
-    page.route("**/api/v1/uploads/*", lose)
-    page.get_by_label("Name").fill("cups")
-    page.locator(".drop input").set_input_files(files)  # type: ignore[arg-type]
-    expect(page.locator(".files li")).to_have_count(5)
-    page.get_by_role("button", name="Look at it first").click()
-    expect(page.get_by_text("3 new pictures")).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("bad.png")).to_be_visible()
-    expect(page.locator(".shot img")).to_have_count(3)
-    page.get_by_role("button", name="import the rest").click()
-    page.get_by_role("link", name="Open the dataset").click(timeout=60_000)
-    expect(page.locator(".shot")).to_have_count(3)
-    assert dropped > 1
-    page.close()
+        page.route("**/api/v1/uploads/*", lose)
+        page.locator(".uploader input[name=dataset]").fill("cups")
+        page.locator(".drop input").set_input_files(files)  # type: ignore[arg-type]
+        expect(page.locator(".files li")).to_have_count(5)
+        page.get_by_role("button", name="Look at it first").click()
+        expect(page.get_by_text("3 new pictures")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("bad.png")).to_be_visible()
+        expect(page.locator(".shot img")).to_have_count(3)
+        page.get_by_role("button", name="import the rest").click()
+        page.get_by_role("link", name="Open the dataset").click(timeout=60_000)
+        expect(page.locator(".shot")).to_have_count(3)
+        assert dropped > 1
 
 
 def test_captions_selection_and_undo(set_of_70: None, served: str, browser: Browser) -> None:
-    page = opened(browser, f"{served}/datasets/cups")
-    expect(page.locator(".shot")).to_have_count(60)
-    page.locator("#more").scroll_into_view_if_needed()
-    expect(page.locator(".shot")).to_have_count(70)
-    expect(page.locator("#more")).to_have_count(0)
+    with opened(browser, f"{served}/datasets/cups") as page:
+        expect(page.locator(".shot")).to_have_count(60)
+        page.locator("#more").scroll_into_view_if_needed()
+        expect(page.locator(".shot")).to_have_count(70)
+        expect(page.locator("#more")).to_have_count(0)
 
-    first = page.locator(".shot").first
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("e")
-    first.locator("textarea").fill("zk cup, blue")
-    page.keyboard.press("Control+Enter")
-    expect(page.locator(".shot").nth(1).locator("textarea")).to_be_focused()
-    api = f"{served}/api/v1/datasets/cups"
-    expect(first.locator("input[name=given]")).to_have_value("zk cup, blue")
-    assert httpx.get(f"{api}/pictures?limit=1").json()["pictures"][0]["caption"] == "zk cup, blue"
+        first = page.locator(".shot").first
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("e")
+        first.locator("textarea").fill("zk cup, blue")
+        page.keyboard.press("Control+Enter")
+        expect(page.locator(".shot").nth(1).locator("textarea")).to_be_focused()
+        api = f"{served}/api/v1/datasets/cups"
+        expect(first.locator("input[name=given]")).to_have_value("zk cup, blue")
+        stored = httpx.get(f"{api}/pictures?limit=1").json()["pictures"][0]
+        assert stored["caption"] == "zk cup, blue"
 
-    sha = first.get_attribute("data-sha")
-    httpx.put(f"{api}/pictures/{sha}/caption", json={"caption": "zk cup, elsewhere"})
-    first.locator("textarea").fill("zk cup, mine")
-    first.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("alert").first).to_contain_text("zk cup, elsewhere")
-    expect(first.locator("textarea")).to_have_value("zk cup, mine")
+        sha = first.get_attribute("data-sha")
+        httpx.put(f"{api}/pictures/{sha}/caption", json={"caption": "zk cup, elsewhere"})
+        first.locator("textarea").fill("zk cup, mine")
+        first.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert").first).to_contain_text("zk cup, elsewhere")
+        expect(first.locator("textarea")).to_have_value("zk cup, mine")
 
-    page.reload()
-    page.locator(".pick input").nth(1).click()
-    page.locator(".pick input").nth(4).click(modifiers=["Shift"])
-    expect(page.locator(".chosen")).to_have_text("4 chosen")
-    page.locator(".bulk input[name=tag]").fill("soft light")
-    page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text("4 captions changed.")).to_be_visible()
-    page.locator(".look").first.focus()
-    page.keyboard.press("Control+z")
-    expect(page.get_by_text("Taken back")).to_be_visible()
-    expect(page.locator(".shot textarea").nth(1)).to_have_value("zk cup, number 1")
-    page.close()
+        page.reload()
+        page.locator(".pick input").nth(1).click()
+        page.locator(".pick input").nth(4).click(modifiers=["Shift"])
+        expect(page.locator(".chosen")).to_have_text("4 chosen")
+        page.locator(".bulk input[name=tag]").fill("soft light")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_text("4 captions changed.")).to_be_visible()
+        page.locator(".look").first.focus()
+        page.keyboard.press("Control+z")
+        expect(page.get_by_text("Taken back")).to_be_visible()
+        expect(page.locator(".shot textarea").nth(1)).to_have_value("zk cup, number 1")
 
 
 def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:
     sha = httpx.get(f"{served}/api/v1/datasets/cups/pictures?limit=1").json()["pictures"][0]
-    page = opened(browser, f"{served}/datasets/cups/images/{sha['sha256']}")
-    box = page.locator("[data-crop] svg rect.box").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 2, box["y"] + 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] - 1, steps=4)
-    page.mouse.up()
-    expect(page.get_by_label("Width")).not_to_have_value("32")
-    page.get_by_role("button", name="Use this part").click()
-    expect(page.get_by_text("The crop is saved.")).to_be_visible()
-    expect(page.get_by_role("button", name="All of it again")).to_be_visible()
-    page.close()
+    with opened(browser, f"{served}/datasets/cups/images/{sha['sha256']}") as page:
+        box = page.locator("[data-crop] svg rect.box").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 2, box["y"] + 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + box["height"] - 1, steps=4)
+        page.mouse.up()
+        expect(page.get_by_label("Width")).not_to_have_value("32")
+        page.get_by_role("button", name="Use this part").click()
+        expect(page.get_by_text("The crop is saved.")).to_be_visible()
+        expect(page.get_by_role("button", name="All of it again")).to_be_visible()

@@ -75,9 +75,7 @@ def edits(contents: Contents, shas: Collection[str], change: Edit) -> list[Chang
     return found
 
 
-def fixes(
-    contents: Contents, kind: Kind, base: str, *, may_assume: bool = False
-) -> list[Change]:
+def fixes(contents: Contents, kind: Kind, base: str, *, may_assume: bool = False) -> list[Change]:
     """What would mend the captions: leaks out, standard terms in, the trigger first."""
     found = []
     for trigger, pictures in by_trigger(contents).items():

@@ -20,7 +20,6 @@ class Side(IntEnum):
     LARGE = 1600
 
 
-
 class Thumbs:
     """WebP files by the SHA-256 of their picture."""
 

@@ -1,7 +1,7 @@
 """Files on their way into the studio, in parts that can be taken up again.
 
-    uploads/ID.json   what the sender calls the file, and how long it will be; only ever text
-    uploads/ID.part   the bytes that have come; where the file ends is where the next part begins
+uploads/ID.json   what the sender calls the file, and how long it will be; only ever text
+uploads/ID.part   the bytes that have come; where the file ends is where the next part begins
 """
 
 from __future__ import annotations

@@ -60,9 +60,7 @@ def show_upload(bench: BenchNow, upload: Id) -> UploadBody:
 @router.put(
     "/{upload}",
     openapi_extra={
-        "requestBody": {
-            "content": {"application/octet-stream": {"schema": {"type": "string"}}}
-        }
+        "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
     },
 )
 async def append_to_upload(

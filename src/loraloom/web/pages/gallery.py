@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request
@@ -66,7 +66,7 @@ def show(
 
 def common(
     bench: Workbench, stored: StoredDataset, contents: snapshot.Contents, tab: str
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What the head of every page of a dataset shows."""
     report = bench.checks.report(stored)
     return {

@@ -75,9 +75,7 @@ def thumb(bench: BenchNow, number: str, sha256: Sha) -> Response:
 
 
 @router.post("/{number}/store")
-def store(
-    bench: BenchNow, number: str, skip_broken: Annotated[bool, Form()] = False
-) -> Response:
+def store(bench: BenchNow, number: str, skip_broken: Annotated[bool, Form()] = False) -> Response:
     """Store all of it, or what is sound."""
     bench.imports.store(number, skip_broken=skip_broken)
     return RedirectResponse(f"/imports/{number}", status_code=303)
@@ -96,4 +94,3 @@ def leave(bench: BenchNow, number: str) -> Response:
     one = bench.imports.give_up(number)
     known = bench.store.has(one.dataset)
     return back(url(one.dataset) if known else "/datasets", _("Nothing was stored."))
-
