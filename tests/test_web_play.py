@@ -327,6 +327,7 @@ def test_the_playground_draws(home: Path, base: Path, pictures: Path, browser: B
         expect(page.get_by_label("Prompt", exact=True)).to_have_value("zk person, outdoors")
         page.locator(".shot .enlarge").first.click()
         expect(page.locator(".large img")).to_be_visible()
+        page.wait_for_load_state("load")
         page.keyboard.press("r")
         expect(page.get_by_label("Steps", exact=True)).to_have_value("2")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
