@@ -27,16 +27,19 @@ KEYWORDS = {
     "_": None, "translate": None, "gettext": None,  # gettext is what {% trans %} becomes
     "translate_plural": (1, 2), "ngettext": (1, 2),
 }  # fmt: skip
+FOLDERS = {"web": KEYWORDS, "studio": {"Remark": (2,)}}
+"""Folder -> whose arguments in it are texts; the pages translate what stands below them."""
 
 
 def texts() -> Catalog:
     """Every text, with the files that it stands in."""
     catalog = Catalog(project="Loraloom", fuzzy=False)
-    found = extract_from_dir(
-        PACKAGE / "web", METHODS, OPTIONS, keywords=KEYWORDS, comment_tags=("NOTE:",)
-    )
-    for path, _, message, comments, _ in found:
-        catalog.add(message, locations=[(f"web/{path}", 0)], auto_comments=comments)
+    for folder, keywords in FOLDERS.items():
+        found = extract_from_dir(
+            PACKAGE / folder, METHODS, OPTIONS, keywords=keywords, comment_tags=("NOTE:",)
+        )
+        for path, _, message, comments, _ in found:
+            catalog.add(message, locations=[(f"{folder}/{path}", 0)], auto_comments=comments)
     for description in descriptions(TrainConfig):
         catalog.add(description, locations=[("config.py", 0)])
     return catalog
