@@ -162,6 +162,7 @@ def shoot(page: Page, name: str, look: Look) -> None:
 def bring(page: Page, source: Path) -> None:
     """Upload a ZIP, up to the page that tells what it would bring."""
     page.goto("/datasets")
+    page.locator("[data-opens=add]").click()
     page.locator("form[data-uploader] input[name=files]").set_input_files(source)
     page.locator("form[data-uploader] button[name=look]").click()
     page.locator("form[action$='/store']").wait_for(timeout=120_000)
