@@ -22,7 +22,7 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests import studio_server
 
 from loraloom.config import Tree
@@ -41,7 +41,11 @@ FOLDER = Path(__file__).parents[1] / "docs" / "screens"
 QUALITY = 80
 MOST_BYTES = 60_000
 WAIT_S = 3600
-SHORT: Tree = {"schedule": {"steps": 120}, "samples": {"every_steps": 40}}
+PICTURES_ARE_THERE = """() => [...document.images].every((image) => {
+  const { top, bottom } = image.getBoundingClientRect();
+  return image.complete || top > innerHeight || bottom < 0;
+})"""
+SHORT: Tree = {"samples": {"every_steps": 48}}
 """Of the run that is shown; long enough to see it learn."""
 CHANGED: Tree = {"optimiser": {"learning_rate": 5e-4}}
 PROMPTS = [caption(scene, SUBJECT.trigger) for scene in contexts(SUBJECT, 4, seed=7)]
@@ -93,7 +97,7 @@ def use(studio: Studio) -> int:
         asked = GridAsk(adapter=adapter.id, steps=[*steps, 0], prompts=PROMPTS[:3])
         studio.grids.start(asked)
     ended(studio)
-    if not adapter.cover:
+    if not studio.pictures.page(starred=True):
         best = studio.pictures.page(limit=1)[0]
         studio.pictures.star(best.id, starred=True)
         studio.library.set_cover(adapter.id, str(best.path.relative_to(studio.data)))
@@ -124,7 +128,7 @@ def pages(studio: Studio, grid: int) -> dict[str, str]:
         "checks": f"/datasets/{name}/checks", "versions": f"/datasets/{name}/versions",
         "new": f"/train/new?dataset={name}", "train": "/train", "run": f"/train/{first}",
         "compare": f"/compare?a={first}&b={second}", "adapters": "/adapters",
-        "adapter": f"/adapters/{adapter}", "playground": f"/play?a={adapter}:1",
+        "adapter": f"/adapters/{adapter}", "playground": f"/play?adapter={adapter}&scale=1&on={adapter}",
         "picture": f"/play/{studio.pictures.page(limit=1)[0].id}", "grids": "/grid",
         "grid-new": f"/grid/new?adapter={adapter}", "grid": f"/grid/{grid}", "guide": "/guide",
         "settings": "/settings", "privacy": "/settings/privacy", "about": "/settings/about",
@@ -150,13 +154,22 @@ def looking(browser: Browser, address: str, look: Look) -> Iterator[BrowserConte
 def shoot(page: Page, name: str, look: Look) -> None:
     """Write what the page shows now."""
     page.wait_for_load_state("load")
-    page.wait_for_timeout(400)  # curves are drawn, partial updates have come
+    expect(page.locator("#plan [hx-trigger=load]")).to_have_count(0, timeout=180_000)
+    page.wait_for_function(PICTURES_ARE_THERE, timeout=60_000)
+    page.wait_for_timeout(300)  # curves are drawn
     picture = Image.open(BytesIO(page.screenshot()))
     path = FOLDER / f"{name}-{look.name}.webp"
     for quality in range(QUALITY, 20, -10):
         picture.convert("RGB").save(path, quality=quality, method=6)
         if path.stat().st_size <= MOST_BYTES:
             break
+
+
+def check(page: Page) -> None:
+    """Let the example be checked."""
+    page.goto(f"/datasets/{SUBJECT.name}/checks")
+    page.locator("form[action$='/checks'] button.primary").click()
+    expect(page.locator("#checks progress")).to_have_count(0, timeout=180_000)
 
 
 def bring(page: Page, source: Path) -> None:
@@ -235,6 +248,8 @@ def main() -> None:
                 ended(studio)
                 grid = use(studio)
                 source = write_zip(Path(work))
+                with looking(browser, address, LOOKS[0]) as context:
+                    check(context.new_page())
                 for look in LOOKS:
                     with looking(browser, address, look) as context:
                         page = context.new_page()
