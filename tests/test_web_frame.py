@@ -1,5 +1,6 @@
 """What holds for every request: who may ask, in what shape errors come, what answers carry."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -11,10 +12,11 @@ from fastapi.testclient import TestClient
 
 from loraloom.config_tree import read_toml
 from loraloom.errors import ServerRefused
+from loraloom.studio.rights import ALONE
 from loraloom.studio.studio import Studio
 from loraloom.train import recipe
 from loraloom.web import server
-from loraloom.web.live import as_batch
+from loraloom.web.live import BACKLOG, Live, as_batch
 
 
 @pytest.fixture
@@ -145,6 +147,42 @@ def test_a_batch_of_news_is_one_event(studio: Studio, job: int) -> None:
     assert lines[0] == f"id: {studio.jobs.last_event()}"
     told = json.loads(lines[1].removeprefix("data: "))
     assert [(one["job"], one["event"], one["state"]) for one in told] == [(job, "state", "queued")]
+
+
+def test_news_come_once_each_whenever_somebody_joins(studio: Studio, job: int) -> None:
+    async def told(after: int | None, more: int) -> list[int]:
+        live = Live(studio.jobs)
+        numbers: list[int] = []
+        async with live.running():
+            stream = live.stream(after, ALONE, lambda: True)
+            assert await anext(stream) == b"retry: 2000\n\n"
+            for _ in range(more):
+                studio.jobs.pause(job)
+                studio.jobs.resume(job)
+            newest = studio.jobs.last_event()
+            while newest not in numbers and (more or after is not None):
+                batch = (await anext(stream)).decode()
+                data = batch.partition("data: ")[2]
+                numbers += [one["id"] for one in json.loads(data or "[]")]
+            await stream.aclose()
+        return numbers
+
+    studio.jobs.pause(job)
+    assert asyncio.run(told(0, more=0)) == [1, 2]
+    assert asyncio.run(told(1, more=2)) == [2, 3, 4, 5]
+    assert asyncio.run(told(None, more=1)) == [6, 7]
+
+
+def test_a_browser_that_does_not_read_is_let_go(studio: Studio, job: int) -> None:
+    async def slow() -> list[bytes]:
+        live = Live(studio.jobs)
+        stream = live.stream(None, ALONE, lambda: True)
+        found = [await anext(stream)]
+        for _ in range(BACKLOG + 1):
+            await live._tell(studio.jobs.events(job))
+        return [*found, *[batch async for batch in stream]]
+
+    assert asyncio.run(slow()) == [b"retry: 2000\n\n"]
 
 
 def test_language_and_theme_are_kept(client: TestClient) -> None:

@@ -68,7 +68,7 @@ def test_editing(client: TestClient, studio: Studio, base: Path, pictures: Path)
     number = library.one(studio, base, pictures).id
     form = {
         "name": "Mug <b>", "description": "red", "kind": "style", "tags": "Anime, own,anime,",
-        "trigger": "zk", "scale": "0.75", "visibility": "shared", "alias": "best",
+        "trigger": "zk", "scale": "0.75", "visibility": "public", "alias": "best",
     }  # fmt: skip
     answer = client.post(f"/adapters/{number}", data=form)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/adapters/{number}")
@@ -187,7 +187,8 @@ def test_two_thousand_adapters_are_quick(client: TestClient, studio: Studio) -> 
         "token": "0" * 8, "description": "", "kind": "style", "tags": '["anime"]', "base": "",
         "family": "sd15", "type": "lora", "rank": 8, "trigger": "zk", "layout": "kohya",
         "sha256": "0" * 64, "size_bytes": 1, "facts": "{}", "scale": 1.0, "dataset": "",
-        "dataset_hash": "", "visibility": "private", "starred": False, "alias": "", "cover": "",
+        "dataset_hash": "", "owner_id": None, "visibility": "private", "starred": False,
+        "alias": "", "cover": "",
         "created_at": time.time(),
     }  # fmt: skip
     with studio.database.writing() as connection:

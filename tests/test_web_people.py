@@ -18,7 +18,10 @@ from starlette.types import Message, Scope
 from loraloom.config import TrainConfig
 from loraloom.errors import ServerRefused
 from loraloom.studio import passwords
+from loraloom.studio.grids import GridAsk
+from loraloom.studio.library import Edit
 from loraloom.studio.people import Account
+from loraloom.studio.picture import Ask
 from loraloom.studio.rights import ALONE, Role, Visibility
 from loraloom.studio.studio import Studio
 from loraloom.train import recipe
@@ -31,8 +34,20 @@ from loraloom.web.who import OPEN, OWNED, PERSONAL, below
 HOST = "127.0.0.1"
 OWN = {"Origin": f"http://{HOST}"}
 WORDS = {"Maria": "blue horses swim far", "Tom": "seven quiet teapots", "Vera": "nine round clouds"}
-SHARED = {"action", "name", "person", "session", "token", "code"}
+SHARED = {
+    "action", "name", "person", "session", "token", "code", "number", "prompt", "version", "sha256",
+    "upload",
+}  # fmt: skip
 """Parameters of paths that name nothing that a member owns, or what the routes look after."""
+
+
+ADAPTER = {
+    "token": "0" * 8, "name": "hers", "description": "", "kind": "", "tags": "[]", "base": "",
+    "family": "sd15", "type": "lora", "rank": 8, "trigger": "zk", "layout": "kohya",
+    "sha256": "0" * 64, "size_bytes": 1, "facts": "{}", "scale": 1.0, "dataset": "",
+    "dataset_hash": "", "visibility": "private", "starred": False, "alias": "", "cover": "",
+    "created_at": 0.0,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +158,14 @@ class TestEveryRoute:
                     assert vera.request(method, url).status_code == 403, (method, url)
 
     def test_others_private_things_are_not_there(self, team: Team, settings: TrainConfig) -> None:
-        job = team.studio.jobs.seen_by(team.accounts["Maria"].person).add(settings, "hers").id
-        things = {"job": job}
+        hers = team.studio.seen_by(team.accounts["Maria"].person)
+        job = hers.jobs.add(settings, "hers").id
+        adapter = hers.library.add(ADAPTER)
+        adapter.folder.mkdir(parents=True)
+        adapter.path.write_bytes(b"weights")
+        picture = hers.pictures.of_job(hers.pictures.ask(Ask(prompt="a cup")).id)[0]
+        grid = hers.grids.start(GridAsk(adapter=adapter.id, prompts=["a cup"]))
+        things = {"job": job, "adapter": adapter.id, "picture": picture.id, "grid": grid.id}
         assert things.keys() == OWNED.keys(), "make a thing of each kind here"
         tom = team.signed_in("Tom")
         walked = [
@@ -153,7 +174,9 @@ class TestEveryRoute:
         for path, route, owned in walked:
             for method, url in asked(path, route, **things) if owned else []:
                 assert tom.request(method, url).status_code == 404, (method, url)
-        team.studio.jobs.share(job, Visibility.PUBLIC)
+        for number in (job, picture.job.id, grid.id):
+            team.studio.jobs.share(number, Visibility.PUBLIC)
+        team.studio.library.edit(adapter.id, Edit(visibility=Visibility.PUBLIC))
         for path, route, owned in walked:
             for method, url in asked(path, route, **things) if owned else []:
                 if method not in SAFE:

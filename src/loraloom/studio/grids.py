@@ -17,7 +17,8 @@ from loraloom.studio.database import Database
 from loraloom.studio.job import Job, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import Library
-from loraloom.studio.pictures import PRIORITY, chosen_base, fitted, usable
+from loraloom.studio.pictures import PRIORITY, chosen_base, fitted, named_base, usable
+from loraloom.studio.rights import ALONE, Person, check, readable
 from loraloom.studio.rows import added, as_job
 from loraloom.studio.tables import jobs
 
@@ -101,8 +102,13 @@ class Comparison:
 class Grids:
     """All comparisons of an installation."""
 
-    def __init__(self, database: Database, library: Library, all_jobs: Jobs) -> None:
+    def __init__(
+        self, database: Database, library: Library, all_jobs: Jobs, person: Person = ALONE
+    ) -> None:
+        """As `person` sees them; `library` and `all_jobs` are seen by the same."""
         self._database = database
+        self._person = person
+        self._seen = readable(person, jobs.c.owner_id, jobs.c.visibility)
         self._library = library
         self._jobs = all_jobs
 
@@ -110,7 +116,10 @@ class Grids:
         """Steps of the adapter's run that are kept -> their files."""
         if adapter.job_id is None:
             return {}
-        folder = self._jobs.get(adapter.job_id).run_folder / "adapters"
+        try:
+            folder = self._jobs.get(adapter.job_id).run_folder / "adapters"
+        except JobUnknown:  # somebody else's run, whose adapter is public
+            return {}
         return {
             int(match[1]): path
             for path in sorted(folder.glob("step-*.safetensors"))
@@ -151,13 +160,15 @@ class Grids:
         )
 
     def start(self, ask: GridAsk) -> Job:
-        """Queue it."""
+        """Queue it. Raises Forbidden, and what `order` raises."""
+        check(self._person, "add")
+        named_base(self._person, ask.base)
         order = self.order(ask)
         assert order.grid
         with self._database.writing() as connection:
             return added(
                 connection, task=Task.GRID, settings=orders.to_toml(order), name=order.grid.title,
-                steps=0, priority=PRIORITY,
+                steps=0, priority=PRIORITY, owner_id=self._person.id,
             )  # fmt: skip
 
     def get(self, number: int) -> Comparison:
@@ -176,7 +187,7 @@ class Grids:
 
     def latest(self, limit: int = 12) -> list[Job]:
         """The newest ones."""
-        found = select(jobs).where(jobs.c.task == Task.GRID).order_by(jobs.c.id.desc())
+        found = select(jobs).where(jobs.c.task == Task.GRID, self._seen).order_by(jobs.c.id.desc())
         with self._database.reading() as connection:
             return [as_job(row) for row in connection.execute(found.limit(limit))]
 

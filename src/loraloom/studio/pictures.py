@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
 
-from loraloom.errors import AdapterRefused, PictureUnknown
+from loraloom.errors import AdapterRefused, BaseUnknown, PictureUnknown
 from loraloom.generate import order as orders
 from loraloom.generate.order import Order, Wanted
-from loraloom.settings import STARTER
+from loraloom.settings import STARTER, base_folders
 from loraloom.studio import bases
 from loraloom.studio.adapter import Adapter
 from loraloom.studio.bases import Base
@@ -23,6 +23,7 @@ from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, State, Task
 from loraloom.studio.library import BIN_DAYS, Library
 from loraloom.studio.picture import Ask, Picture, as_picture
+from loraloom.studio.rights import ALONE, Person, check, readable
 from loraloom.studio.rows import added, as_job
 from loraloom.studio.tables import jobs, pictures, prompts
 
@@ -44,12 +45,20 @@ class Saved:
 class Pictures:
     """All pictures of an installation's playground."""
 
-    def __init__(self, database: Database, library: Library) -> None:
+    def __init__(self, database: Database, library: Library, person: Person = ALONE) -> None:
+        """As `person` sees them: others' private pictures are not there, new ones are theirs."""
         self._database = database
         self._library = library
+        self._person = person
+        self._seen = readable(person, jobs.c.owner_id, jobs.c.visibility)
 
     def ask(self, ask: Ask) -> Job:
-        """Queue what is asked for. Raises AdapterUnknown, AdapterRefused, BaseUnknown."""
+        """Queue what is asked for.
+
+        Raises AdapterUnknown, AdapterRefused, BaseUnknown, Forbidden.
+        """
+        check(self._person, "add")
+        named_base(self._person, ask.base)
         used = [(self._library.get(use.adapter), use.scale) for use in ask.adapters if use.on]
         base = chosen_base(ask.base, [adapter for adapter, _ in used])
         prompt = with_triggers(ask.prompt, used) if ask.complete else ask.prompt
@@ -75,7 +84,7 @@ class Pictures:
         with self._database.writing() as connection:
             job = added(
                 connection, task=Task.GENERATE, settings=orders.to_toml(order), name=name,
-                steps=0, priority=PRIORITY,
+                steps=0, priority=PRIORITY, owner_id=self._person.id,
             )  # fmt: skip
             rows = [
                 {"job_id": job.id, "number": number, "asked": json.dumps(one), "starred": False}
@@ -110,7 +119,8 @@ class Pictures:
 
     def beside(self, number: int) -> tuple[int | None, int | None]:
         """The numbers of the newer and the older neighbour."""
-        kept = select(pictures.c.id).where(pictures.c.trashed_at.is_(None)).limit(1)
+        mine = select(pictures.c.id).join(jobs, pictures.c.job_id == jobs.c.id).where(self._seen)
+        kept = mine.where(pictures.c.trashed_at.is_(None)).limit(1)
         newer = kept.where(pictures.c.id > number).order_by(pictures.c.id)
         older = kept.where(pictures.c.id < number).order_by(pictures.c.id.desc())
         with self._database.reading() as connection:
@@ -118,7 +128,9 @@ class Pictures:
 
     def going(self) -> list[Job]:
         """Jobs that wait, work or have lately failed, the newest first."""
-        found = select(jobs).where(jobs.c.task == Task.GENERATE).order_by(jobs.c.id.desc())
+        found = (
+            select(jobs).where(jobs.c.task == Task.GENERATE, self._seen).order_by(jobs.c.id.desc())
+        )
         with self._database.reading() as connection:
             latest = [as_job(row) for row in connection.execute(found.limit(20))]
         waiting = [job for job in latest if job.state not in ENDED]
@@ -126,7 +138,7 @@ class Pictures:
 
     def in_the_way(self) -> Job | None:
         """A run that holds the device while pictures wait; None where none does."""
-        held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN)
+        held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN, self._seen)
         with self._database.reading() as connection:
             row = connection.execute(held.order_by(jobs.c.id).limit(1)).first()
         return None if row is None else as_job(row)
@@ -152,14 +164,16 @@ class Pictures:
 
     def saved(self) -> list[Saved]:
         """Prompts that are kept, the newest first."""
-        found = select(prompts).order_by(prompts.c.id.desc()).limit(MOST_SAVED)
+        found = select(prompts).where(prompts.c.owner_id.is_not_distinct_from(self._person.id))
+        found = found.order_by(prompts.c.id.desc()).limit(MOST_SAVED)
         with self._database.reading() as connection:
             return [Saved(row.id, row.prompt, row.negative) for row in connection.execute(found)]
 
     def save_prompt(self, prompt: str, negative: str) -> None:
         """Keep a prompt; one that is kept already comes first."""
-        values = {"prompt": prompt, "negative": negative}
-        same = (prompts.c.prompt == prompt) & (prompts.c.negative == negative)
+        values = {"prompt": prompt, "negative": negative, "owner_id": self._person.id}
+        mine = prompts.c.owner_id.is_not_distinct_from(self._person.id)
+        same = mine & (prompts.c.prompt == prompt) & (prompts.c.negative == negative)
         with self._database.writing() as connection:
             connection.execute(delete(prompts).where(same))
             connection.execute(insert(prompts).values(**values, created_at=time.time()))
@@ -167,22 +181,31 @@ class Pictures:
     def forget_prompt(self, number: int) -> None:
         """Keep it no longer."""
         with self._database.writing() as connection:
-            connection.execute(delete(prompts).where(prompts.c.id == number))
+            mine = prompts.c.owner_id.is_not_distinct_from(self._person.id)
+            connection.execute(delete(prompts).where(prompts.c.id == number, mine))
 
     def _put(self, number: int, **values: object) -> Picture:
-        self.get(number)
+        job = self.get(number).job
+        check(self._person, "change", job.owner_id, job.visibility)
         with self._database.writing() as connection:
             connection.execute(update(pictures).where(pictures.c.id == number).values(**values))
         return self.get(number)
 
     def _select(self, *conditions: Any, limit: int) -> list[Picture]:
-        found = select(pictures).where(*conditions).order_by(pictures.c.id.desc()).limit(limit)
+        mine = select(pictures).join(jobs, pictures.c.job_id == jobs.c.id).where(self._seen)
+        found = mine.where(*conditions).order_by(pictures.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
             rows = connection.execute(found).all()
             numbers = {row.job_id for row in rows}
             own = connection.execute(select(jobs).where(jobs.c.id.in_(numbers)))
             by_id = {row.id: as_job(row) for row in own}
         return [as_picture(row, by_id[row.job_id]) for row in rows]
+
+
+def named_base(person: Person, name: str) -> None:
+    """Raise BaseUnknown where somebody who is no owner names a folder of this machine."""
+    if name and not person.is_owner and name not in base_folders():
+        raise BaseUnknown(f"There is no base {name!r}. Known: {', '.join(base_folders())}.")
 
 
 def chosen_base(name: str, used: Sequence[Adapter]) -> Base:

@@ -36,8 +36,11 @@ class Studio:
     grids: Grids
 
     def seen_by(self, person: Person) -> Studio:
-        """With the jobs as somebody sees them."""
-        return replace(self, jobs=self.jobs.seen_by(person))
+        """With the jobs, adapters and pictures as somebody sees them."""
+        jobs, library = self.jobs.seen_by(person), self.library.seen_by(person)
+        pictures = Pictures(self.database, library, person)
+        grids = Grids(self.database, library, jobs, person)
+        return replace(self, jobs=jobs, library=library, pictures=pictures, grids=grids)
 
 
 def open_studio() -> Studio:

@@ -174,7 +174,8 @@ adapters = Table(
     Column("parent_id", ForeignKey("adapters.id")),  # the version before it
     Column("dataset", Text, nullable=False),  # the stored dataset that it was trained on
     Column("dataset_hash", Text, nullable=False),
-    Column("visibility", String(16), nullable=False),  # private, shared
+    Column("owner_id", Integer),  # a person; none: the owners of the studio
+    Column("visibility", String(16), nullable=False),
     Column("starred", Boolean, nullable=False),
     Column("alias", String(64), nullable=False),  # such as "best", "production"
     Column("cover", Text, nullable=False),  # a picture, by its path below the data folder
@@ -204,6 +205,7 @@ prompts = Table(
     Column("id", Integer, primary_key=True),
     Column("prompt", Text, nullable=False),
     Column("negative", Text, nullable=False),
+    Column("owner_id", Integer),
     Column("created_at", Float, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -19,6 +19,8 @@ LOOK_S = 0.5
 PING_S = 15.0
 """Without news for so long, a comment is sent: proxies and browsers drop silent connections."""
 BATCH = 500
+BACKLOG = 200
+"""Batches that wait for a browser that does not read; then its stream ends, and it asks again."""
 _LOG = logging.getLogger("loraloom.web")
 
 
@@ -45,7 +47,7 @@ class Live:
     def close(self) -> None:
         """End every stream."""
         for queue in self._listeners:
-            queue.put_nowait(None)
+            _end(queue)
 
     async def stream(
         self, after: int | None, person: Person, is_let_in: Callable[[], bool]
@@ -54,16 +56,18 @@ class Live:
 
         Ends when `is_let_in` says no, which is asked before each.
         """
-        queue: asyncio.Queue[list[JobEvent] | None] = asyncio.Queue()
-        last = await run_in_threadpool(self._jobs.last_event)
+        queue: asyncio.Queue[list[JobEvent] | None] = asyncio.Queue(BACKLOG)
+        newest = await run_in_threadpool(self._jobs.last_event)
         if not self._listeners:
-            self._last = last
+            self._last = newest  # nobody listened, so nobody looked
         self._listeners[queue] = person
+        begins = self._last  # what comes behind it comes through the queue
         try:
             yield b"retry: 2000\n\n"
-            while after is not None and after < last:
+            while after is not None and after < begins:
                 mine = self._jobs.seen_by(person)
                 missed = await run_in_threadpool(mine.events, after=after, limit=BATCH)
+                missed = [event for event in missed if event.id <= begins]
                 if not missed:
                     break
                 after = missed[-1].id
@@ -99,12 +103,26 @@ class Live:
         known: dict[Person, set[int]] = {}
         for queue, person in list(self._listeners.items()):
             if person.is_owner:
-                queue.put_nowait(happened)
+                _offer(queue, happened)
                 continue
             if person not in known:
                 known[person] = await run_in_threadpool(self._jobs.seen_by(person).known, numbers)
             if told := [event for event in happened if event.job_id in known[person]]:
-                queue.put_nowait(told)
+                _offer(queue, told)
+
+
+def _offer(queue: asyncio.Queue[list[JobEvent] | None], batch: list[JobEvent]) -> None:
+    try:
+        queue.put_nowait(batch)
+    except asyncio.QueueFull:
+        _end(queue)
+
+
+def _end(queue: asyncio.Queue[list[JobEvent] | None]) -> None:
+    """Let the stream end at once, whatever waits."""
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(None)
 
 
 def as_batch(events: list[JobEvent]) -> bytes:

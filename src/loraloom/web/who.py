@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loraloom.errors import Forbidden, LoraloomError, SignInRequired
 from loraloom.settings import intake_limits
+from loraloom.studio.adapter import Adapter
 from loraloom.studio.job import Job
 from loraloom.studio.rights import ALONE, NOBODY, Person, check
 from loraloom.studio.studio import Studio
@@ -31,7 +32,12 @@ BY_HAND = ("/api/v1/session", "/api/v1/sessions", "/api/v1/tokens", "/api/v1/peo
 """What no token may change: a stolen one must not make others."""
 MOST_BODY = 4 * 2**20
 MOST_STRANGERS_BODY = 16 * 2**10
-OWNED: Mapping[str, Callable[[Studio, int], Job]] = {"job": lambda studio, n: studio.jobs.get(n)}
+OWNED: Mapping[str, Callable[[Studio, int], Job | Adapter]] = {
+    "job": lambda studio, n: studio.jobs.get(n),
+    "adapter": lambda studio, n: studio.library.get(n),
+    "picture": lambda studio, n: studio.pictures.get(n).job,
+    "grid": lambda studio, n: studio.grids.get(n).job,
+}
 """Parameters of paths that name what somebody owns -> the thing, if it is to be seen."""
 
 

@@ -11,11 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 
 from loraloom.studio import importing
-from loraloom.studio.adapter import Adapter, Visibility
+from loraloom.studio.adapter import Adapter
 from loraloom.studio.described import iso
 from loraloom.studio.importing import Format
 from loraloom.studio.library import Edit, Filter
 from loraloom.studio.registering import sha256_of
+from loraloom.studio.rights import Visibility
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 

@@ -12,14 +12,15 @@ from loraloom import families
 from loraloom.errors import JobUnknown
 from loraloom.kinds import Kind
 from loraloom.studio import bases, importing
-from loraloom.studio.adapter import TAGS, Adapter, Visibility
-from loraloom.studio.library import BIN_DAYS, PAGE, Edit, Filter
+from loraloom.studio.adapter import TAGS, Adapter
+from loraloom.studio.library import BIN_DAYS, PAGE, Edit, Filter, may_change
+from loraloom.studio.rights import Visibility
 from loraloom.web.api.adapters import AdapterNumber, Word
 from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
-from loraloom.web.who import StudioNow
+from loraloom.web.who import PersonNow, StudioNow
 
 router = APIRouter(prefix="/adapters")
 SAMPLES = 24
@@ -79,7 +80,9 @@ def import_files(studio: StudioNow, files: list[UploadFile]) -> Response:
 
 
 @router.get("/{adapter}")
-def show(request: Request, studio: StudioNow, adapter: AdapterNumber) -> Response:
+def show(
+    request: Request, studio: StudioNow, person: PersonNow, adapter: AdapterNumber
+) -> Response:
     """All that is known of one adapter."""
     studio.library.register()
     found = studio.library.get(adapter)
@@ -88,6 +91,7 @@ def show(request: Request, studio: StudioNow, adapter: AdapterNumber) -> Respons
         request,
         "adapters/adapter.html",
         adapter=found,
+        own=may_change(person, found),
         base=base,
         families=_titles(),
         versions=studio.library.versions(found),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from starlette.responses import Response
 
 from loraloom.errors import AdapterUnknown, BaseUnknown
@@ -141,10 +141,10 @@ def save_prompt(studio: StudioNow, prompt: Field = "", negative: Field = "") -> 
     return back(f"/play?prompt={quote(asked.prompt)}&negative={quote(asked.negative)}", _("Kept."))
 
 
-@router.post("/prompts/{number}/forget")
-def forget_prompt(studio: StudioNow, number: int) -> Response:
+@router.post("/prompts/{prompt}/forget")
+def forget_prompt(studio: StudioNow, prompt: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> Response:
     """Keep a prompt no longer."""
-    studio.pictures.forget_prompt(number)
+    studio.pictures.forget_prompt(prompt)
     return back("/play", _("The prompt is gone."))
 
 
