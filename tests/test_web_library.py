@@ -68,7 +68,7 @@ def test_editing(client: TestClient, studio: Studio, base: Path, pictures: Path)
     number = library.one(studio, base, pictures).id
     form = {
         "name": "Mug <b>", "description": "red", "kind": "style", "tags": "Anime, own,anime,",
-        "trigger": "zk", "scale": "0.75", "visibility": "shared", "alias": "best",
+        "trigger": "zk", "scale": "0.75", "visibility": "public", "alias": "best",
     }  # fmt: skip
     answer = client.post(f"/adapters/{number}", data=form)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/adapters/{number}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
 
 from loraloom.settings import data_folder
+from loraloom.studio.rights import Visibility
 
 FILE = "adapter.safetensors"
 TAGS = (
@@ -19,13 +19,6 @@ TAGS = (
     "portrait", "clothing", "pose", "background", "test",
 )  # fmt: skip
 """Words that are offered; people add their own."""
-
-
-class Visibility(StrEnum):
-    """Who sees it."""
-
-    PRIVATE = "private"
-    SHARED = "shared"
 
 
 @dataclass(frozen=True)
@@ -56,6 +49,8 @@ class Adapter:
     parent_id: int | None
     dataset: str
     dataset_hash: str
+    owner_id: int | None
+    """The person whose it is; None: the owners of the studio."""
     visibility: Visibility
     starred: bool
     alias: str

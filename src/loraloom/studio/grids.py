@@ -13,11 +13,13 @@ from loraloom.errors import AdapterRefused, JobUnknown
 from loraloom.generate import order as orders
 from loraloom.generate.order import Grid, Order, Wanted
 from loraloom.studio.adapter import Adapter
+from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import Library
 from loraloom.studio.pictures import PRIORITY, chosen_base, fitted, usable
+from loraloom.studio.rights import ALONE, Person, check, readable
 from loraloom.studio.rows import added, as_job
 from loraloom.studio.tables import jobs
 
@@ -99,16 +101,25 @@ class Comparison:
 
 
 class Grids:
-    """All comparisons of an installation."""
+    """All comparisons of an installation, as somebody may see them: each is a job of theirs."""
 
-    def __init__(self, database: Database, library: Library, all_jobs: Jobs) -> None:
+    def __init__(
+        self, database: Database, library: Library, all_jobs: Jobs, person: Person = ALONE
+    ) -> None:
+        """`library`, `all_jobs`: as the same person sees them."""
         self._database = database
         self._library = library
         self._jobs = all_jobs
+        self._person = person
+
+    def seen_by(self, person: Person) -> Grids:
+        """The same as somebody sees and may change them."""
+        library, jobs_ = self._library.seen_by(person), self._jobs.seen_by(person)
+        return Grids(self._database, library, jobs_, person)
 
     def checkpoints(self, adapter: Adapter) -> dict[int, Path]:
-        """Steps of the adapter's run that are kept -> their files."""
-        if adapter.job_id is None:
+        """Steps of the adapter's run that are kept -> their files; none of a run of others."""
+        if adapter.job_id is None or not self._jobs.known({adapter.job_id}):
             return {}
         folder = self._jobs.get(adapter.job_id).run_folder / "adapters"
         return {
@@ -118,7 +129,11 @@ class Grids:
         }
 
     def order(self, ask: GridAsk) -> Order:
-        """What would be drawn. Raises AdapterRefused, AdapterUnknown, BaseUnknown."""
+        """What would be drawn.
+
+        Raises AdapterRefused, AdapterUnknown, BaseUnknown, ConfigInvalid.
+        """
+        refuse_folder(self._person, ask.base)
         adapter = self._library.get(ask.adapter)
         kept = {0: usable(adapter), **self.checkpoints(adapter)}
         steps = sorted(set(ask.steps)) or [0]
@@ -151,13 +166,14 @@ class Grids:
         )
 
     def start(self, ask: GridAsk) -> Job:
-        """Queue it."""
+        """Queue it. Raises Forbidden, and as `order`."""
+        check(self._person, "add")
         order = self.order(ask)
         assert order.grid
         with self._database.writing() as connection:
             return added(
                 connection, task=Task.GRID, settings=orders.to_toml(order), name=order.grid.title,
-                steps=0, priority=PRIORITY,
+                steps=0, priority=PRIORITY, owner_id=self._person.id,
             )  # fmt: skip
 
     def get(self, number: int) -> Comparison:
@@ -177,6 +193,7 @@ class Grids:
     def latest(self, limit: int = 12) -> list[Job]:
         """The newest ones."""
         found = select(jobs).where(jobs.c.task == Task.GRID).order_by(jobs.c.id.desc())
+        found = found.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
         with self._database.reading() as connection:
             return [as_job(row) for row in connection.execute(found.limit(limit))]
 

@@ -21,8 +21,9 @@ from loraloom.dataset.reference import is_stored
 from loraloom.errors import AdapterUnreadable, BaseUnknown, LoraloomError
 from loraloom.files import sync_folder, telling_failures
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import Adapter, Visibility
+from loraloom.studio.adapter import Adapter
 from loraloom.studio.job import Job
+from loraloom.studio.rights import Visibility
 
 CHILD_S = 900
 """What a child has to inspect or convert a file."""
@@ -60,6 +61,8 @@ def of_run(job: Job) -> dict[str, Any] | None:
         "layout": _layout(found),
         "facts": _facts(metadata),
         "job_id": job.id,
+        "owner_id": job.owner_id,
+        "visibility": job.visibility,
         "dataset": folder if folder and is_stored(folder) else "",
         "dataset_hash": metadata.get("loraloom.dataset_hash", ""),
         "cover": _cover(job),

@@ -11,11 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 
 from loraloom.studio import importing
-from loraloom.studio.adapter import Adapter, Visibility
+from loraloom.studio.adapter import Adapter
 from loraloom.studio.described import iso
 from loraloom.studio.importing import Format
 from loraloom.studio.library import Edit, Filter
 from loraloom.studio.registering import sha256_of
+from loraloom.studio.rights import Visibility
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -49,6 +50,8 @@ class AdapterBody(BaseModel):
     """The version before it."""
     dataset: str
     dataset_hash: str
+    owner: int | None
+    """The number of the person whose it is; null: the owners of the studio."""
     visibility: Visibility
     starred: bool
     alias: str
@@ -67,7 +70,12 @@ def body(adapter: Adapter) -> AdapterBody:
     """As the API tells it."""
     own = {name: getattr(adapter, name, None) for name in AdapterBody.model_fields}
     created = iso(adapter.created_at) or ""
-    more = {"job": adapter.job_id, "parent": adapter.parent_id, "created": created}
+    more = {
+        "job": adapter.job_id,
+        "parent": adapter.parent_id,
+        "owner": adapter.owner_id,
+        "created": created,
+    }
     return AdapterBody.model_validate({**own, **more, "trashed": iso(adapter.trashed_at)})
 
 

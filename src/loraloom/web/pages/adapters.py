@@ -12,12 +12,14 @@ from loraloom import families
 from loraloom.errors import JobUnknown
 from loraloom.kinds import Kind
 from loraloom.studio import bases, importing
-from loraloom.studio.adapter import TAGS, Adapter, Visibility
+from loraloom.studio.adapter import TAGS, Adapter
 from loraloom.studio.library import BIN_DAYS, PAGE, Edit, Filter
+from loraloom.studio.rights import Visibility
 from loraloom.web.api.adapters import AdapterNumber, Word
 from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
+from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -112,13 +114,14 @@ def edit(
     trigger: Annotated[str, Form()] = "",
     base: Annotated[str, Form()] = "",
     scale: Annotated[str, Form()] = "1",
-    visibility: Annotated[str, Form()] = "private",
+    visibility: Annotated[str, Form()] = "",
     alias: Annotated[str, Form()] = "",
 ) -> Response:
     """Keep what the form says."""
     values = {
         "name": name, "description": description, "kind": kind or None, "tags": tags.split(","),
-        "trigger": trigger, "base": base, "scale": scale, "visibility": visibility, "alias": alias,
+        "trigger": trigger, "base": base, "scale": scale, "visibility": visibility or None,
+        "alias": alias,
     }  # fmt: skip
     studio.library.edit(adapter, checked(Edit, values))
     return back(f"/adapters/{adapter}", _("Kept."))
@@ -135,6 +138,15 @@ def star(
     studio.library.get(adapter)
     studio.library.edit(adapter, Edit(starred=starred))
     return back(own(then))
+
+
+@router.post("/{adapter}/share")
+def share(
+    studio: StudioNow, adapter: AdapterNumber, visibility: Annotated[Visibility, Form()]
+) -> Response:
+    """Show it to everybody with an account, or to nobody else."""
+    studio.library.edit(adapter, Edit(visibility=visibility))
+    return back(f"/adapters/{adapter}", said(visibility))
 
 
 @router.post("/{adapter}/{action}")
