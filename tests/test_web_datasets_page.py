@@ -65,7 +65,7 @@ def test_from_files_to_a_dataset(served: str, browser: Browser) -> None:
         expect(page.locator(".files li")).to_have_count(5)
         page.get_by_role("button", name="Look at it first").click()
         expect(page.get_by_text("3 new pictures")).to_be_visible(timeout=60_000)
-        expect(page.get_by_text("bad.png")).to_be_visible()
+        expect(page.get_by_text("bad.png").last).to_be_visible()
         expect(page.locator(".shot img")).to_have_count(3)
         page.get_by_role("button", name="import the rest").click()
         page.get_by_role("link", name="Open the dataset").click(timeout=60_000)
@@ -105,6 +105,7 @@ def test_captions_selection_and_undo(set_of_70: None, served: str, browser: Brow
         page.locator(".bulk input[name=tag]").fill("soft light")
         page.get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_text("4 captions changed.")).to_be_visible()
+        expect(page.locator(".bulk")).to_be_hidden()  # the script has come
         page.locator(".look").first.focus()
         page.keyboard.press("Control+z")
         expect(page.get_by_text("Taken back")).to_be_visible()

@@ -187,7 +187,8 @@ def test_two_thousand_adapters_are_quick(client: TestClient, studio: Studio) -> 
         "token": "0" * 8, "description": "", "kind": "style", "tags": '["anime"]', "base": "",
         "family": "sd15", "type": "lora", "rank": 8, "trigger": "zk", "layout": "kohya",
         "sha256": "0" * 64, "size_bytes": 1, "facts": "{}", "scale": 1.0, "dataset": "",
-        "dataset_hash": "", "visibility": "private", "starred": False, "alias": "", "cover": "",
+        "dataset_hash": "", "owner_id": None, "visibility": "private", "starred": False,
+        "alias": "", "cover": "",
         "created_at": time.time(),
     }  # fmt: skip
     with studio.database.writing() as connection:

@@ -143,8 +143,9 @@ class Pictures:
         return waiting + [job for job in latest[:1] if job.state is State.FAILED]
 
     def in_the_way(self) -> Job | None:
-        """A run, anybody's, that holds the device while pictures wait; None where none does."""
+        """A run that one may see and that holds the device while pictures wait, or None."""
         held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN)
+        held = held.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
         with self._database.reading() as connection:
             row = connection.execute(held.order_by(jobs.c.id).limit(1)).first()
         return None if row is None else as_job(row)

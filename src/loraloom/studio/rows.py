@@ -49,6 +49,8 @@ def added(connection: Connection, **values: object) -> Job:
         "state": State.QUEUED,
         "request": Request.NONE,
         "worker": "",
+        "owner_id": None,
+        "visibility": Visibility.PRIVATE,
         "reason": Reason.NONE,
         "message": "",
         "created_at": time.time(),
