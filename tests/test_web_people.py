@@ -235,7 +235,7 @@ class TestNamingWhatIsOthers:
             (folder / f"{number}.txt").write_text(f"hush {number}")
         stored = hers.datasets.create("secret")
         import_into(stored, [folder])
-        stored.set_concepts([Concept("secret", "hushword", 7)])
+        stored.set_concepts([Concept("main", "hushword", 7)])
         return hers
 
     def test_datasets_of_trainings(self, team: Team, hers: Studio, tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ class TestNamingWhatIsOthers:
         stored = hers.datasets.open("secret")
         jobs = []
         for caption in ("hush one", "hush two"):
-            bulk.set_caption(stored, stored.working.pictures[0].sha256, caption)
+            bulk.set_caption(stored, stored.working.pictures[0].sha256, caption, None)
             tree = {"base": "starter", "data": {"folder": "secret"}}
             jobs.append(starting.start(hers.jobs, tree, name="run")[0].id)
         a, b = jobs
