@@ -19,6 +19,7 @@ from loraloom.config import TrainConfig
 from loraloom.errors import ServerRefused
 from loraloom.studio import passwords
 from loraloom.studio.grids import GridAsk
+from loraloom.studio.imports import Import
 from loraloom.studio.library import Edit
 from loraloom.studio.people import Account
 from loraloom.studio.picture import Ask
@@ -34,10 +35,7 @@ from loraloom.web.who import OPEN, OWNED, PERSONAL, below
 HOST = "127.0.0.1"
 OWN = {"Origin": f"http://{HOST}"}
 WORDS = {"Maria": "blue horses swim far", "Tom": "seven quiet teapots", "Vera": "nine round clouds"}
-SHARED = {
-    "action", "name", "person", "session", "token", "code", "number", "prompt", "version", "sha256",
-    "upload",
-}  # fmt: skip
+SHARED = {"action", "name", "person", "session", "token", "code", "number", "version", "sha256"}
 """Parameters of paths that name nothing that a member owns, or what the routes look after."""
 
 
@@ -165,28 +163,40 @@ class TestEveryRoute:
         adapter.path.write_bytes(b"weights")
         picture = hers.pictures.of_job(hers.pictures.ask(Ask(prompt="a cup")).id)[0]
         grid = hers.grids.start(GridAsk(adapter=adapter.id, prompts=["a cup"]))
-        things = {"job": job, "adapter": adapter.id, "picture": picture.id, "grid": grid.id}
-        assert things.keys() == OWNED.keys(), "make a thing of each kind here"
+        hers.pictures.save_prompt("a cup", "")
+        hers.datasets.create("hers")
+        bench = team.app.state.workbench.seen_by(team.accounts["Maria"].person)
+        begun = Import("0123", "hers", (), "keep", owner_id=team.accounts["Maria"].id)
+        bench.imports._all[begun.id] = begun
+        things = {
+            "job": job, "adapter": adapter.id, "picture": picture.id, "grid": grid.id,
+            "prompt": hers.pictures.saved()[0].id, "dataset": "hers", "import": begun.id,
+            "upload": bench.uploads.begin("cups.zip", 10).id,
+        }  # fmt: skip
+        assert things.keys() == OWNED, "make a thing of each kind here"
         tom = team.signed_in("Tom")
-        walked = [
-            (path, route, parameters(route).keys() & OWNED.keys()) for path, route in routes()
-        ]
+        walked = [(path, route, parameters(route).keys() & OWNED) for path, route in routes()]
         for path, route, owned in walked:
             for method, url in asked(path, route, **things) if owned else []:
                 assert tom.request(method, url).status_code == 404, (method, url)
-        for number in (job, picture.job.id, grid.id):
+        for number in (job, grid.id):
             team.studio.jobs.share(number, Visibility.PUBLIC)
+        team.studio.pictures.share(picture.id, Visibility.PUBLIC)
+        team.studio.datasets.share("hers", Visibility.PUBLIC)
         team.studio.library.edit(adapter.id, Edit(visibility=Visibility.PUBLIC))
         for path, route, owned in walked:
             for method, url in asked(path, route, **things) if owned else []:
                 if method not in SAFE:
-                    assert tom.request(method, url).status_code == 403, (method, url)
-        assert tom.get(f"/api/v1/jobs/{job}").status_code == 200
+                    expected = 404 if owned & {"prompt", "import", "upload"} else 403
+                    assert tom.request(method, url).status_code == expected, (method, url)
+        for url in (f"jobs/{job}", f"adapters/{adapter.id}", f"pictures/{picture.id}",
+                    f"grids/{grid.id}", "datasets/hers"):  # fmt: skip
+            assert tom.get(f"/api/v1/{url}").status_code == 200, url
         assert team.studio.jobs.get(job).state == "queued"
 
     def test_whose_each_parameter_is_was_thought_of(self) -> None:
         for path, route in routes():
-            unknown = parameters(route).keys() - OWNED.keys() - SHARED
+            unknown = parameters(route).keys() - OWNED - SHARED
             assert not unknown, f"{path}: add {unknown} to OWNED in web/who.py, or to SHARED here"
 
     def test_people_are_the_owners_affair(self, team: Team) -> None:
