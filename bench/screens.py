@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -122,14 +123,14 @@ def pages(studio: Studio, grid: int) -> dict[str, str]:
     name = SUBJECT.name
     picture = studio.datasets.open(name).working.pictures[2].sha256
     adapter = studio.library.page()[-1].id
+    play = f"/play?adapter={adapter}:1&prompt={quote(PROMPTS[0])}"
     return {
         "home": "/", "datasets": "/datasets", "dataset": f"/datasets/{name}",
         "image": f"/datasets/{name}/images/{picture}", "captions": f"/datasets/{name}/captions",
         "checks": f"/datasets/{name}/checks", "versions": f"/datasets/{name}/versions",
         "new": f"/train/new?dataset={name}", "train": "/train", "run": f"/train/{first}",
         "compare": f"/compare?a={first}&b={second}", "adapters": "/adapters",
-        "adapter": f"/adapters/{adapter}",
-        "playground": f"/play?adapter={adapter}&scale=1&on={adapter}",
+        "adapter": f"/adapters/{adapter}", "playground": play,
         "picture": f"/play/{studio.pictures.page(limit=1)[0].id}", "grids": "/grid",
         "grid-new": f"/grid/new?adapter={adapter}", "grid": f"/grid/{grid}", "guide": "/guide",
         "settings": "/settings", "privacy": "/settings/privacy", "about": "/settings/about",
@@ -195,15 +196,19 @@ def write_zip(folder: Path) -> Path:
     return path
 
 
+NEW = {
+    "welcome": "/", "datasets-empty": "/datasets", "train-empty": "/train",
+    "adapters-empty": "/adapters", "playground-empty": "/play",
+}  # fmt: skip
+
+
 def shoot_new(browser: Browser, home: Path, wanted: set[str]) -> None:
     """The pages of a studio with nothing in it, and those of accounts."""
-    empty = {"welcome": "/", "datasets-empty": "/datasets", "train-empty": "/train",
-             "adapters-empty": "/adapters", "playground-empty": "/play"}  # fmt: skip
     with studio_server.running(home, "--no-worker") as address:
         for look in LOOKS:
             with looking(browser, address, look) as context:
                 page = context.new_page()
-                for name, path in empty.items():
+                for name, path in NEW.items():
                     if not wanted or name in wanted:
                         page.goto(path)
                         shoot(page, name, look)
@@ -262,7 +267,8 @@ def main() -> None:
                             else:
                                 page.goto(path)
                             shoot(page, name, look)
-            shoot_new(browser, Path(work) / "new", wanted)
+            if not wanted or wanted & {*NEW, "people"}:
+                shoot_new(browser, Path(work) / "new", wanted)
 
 
 if __name__ == "__main__":
