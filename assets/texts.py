@@ -3,7 +3,8 @@
     python assets/texts.py            bring src/loraloom/web/locale/*.po up to date with the pages
     python assets/texts.py --missing  list what has no translation yet; status 1 if there is any
 
-Texts are what templates and modules of web/ put into `_()`, and the descriptions of all settings.
+Texts are what templates and modules of web/ put into `_()`, the remarks on a run before its start,
+and the names and descriptions of all settings.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from babel.messages.pofile import read_po, write_po
 from pydantic import BaseModel
 
 from loraloom.config import TrainConfig
+from loraloom.web import form
 
 PACKAGE = Path(__file__).parent.parent / "src" / "loraloom"
 LOCALE = PACKAGE / "web" / "locale"
@@ -28,7 +30,7 @@ KEYWORDS = {
     "translate_plural": (1, 2), "ngettext": (1, 2),
 }  # fmt: skip
 FOLDERS = {"web": KEYWORDS, "studio": {"Remark": (2,)}}
-"""Folder -> whose arguments in it are texts; the pages translate what stands below them."""
+"""Folders of the package -> what texts are put into there."""
 
 
 def texts() -> Catalog:
@@ -42,7 +44,17 @@ def texts() -> Catalog:
             catalog.add(message, locations=[(f"{folder}/{path}", 0)], auto_comments=comments)
     for description in descriptions(TrainConfig):
         catalog.add(description, locations=[("config.py", 0)])
+    for title in titles():
+        catalog.add(title, locations=[("config.py", 0)])
     return catalog
+
+
+def titles() -> Iterator[str]:
+    """What the form calls the settings and their groups."""
+    for group in form.groups():
+        if group.name:
+            yield group.title
+        yield from (one.title for one in group.inputs)
 
 
 def descriptions(model: type[BaseModel]) -> Iterator[str]:

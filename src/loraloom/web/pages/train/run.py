@@ -63,7 +63,8 @@ def sweep(
     values: Annotated[str, Form(max_length=2000)],
 ) -> Response:
     """A run for each value; they are shown together with their parent."""
-    made = starting.sweep(studio.jobs, job, setting, values.replace("\n", ",").split(","))
+    given = values.replace("\n", ",").split(",")
+    made = starting.sweep(studio.jobs, studio.datasets, job, setting, given)
     said = translate_plural("%(num)d run was queued.", "%(num)d runs were queued.", len(made))
     return back(f"/train?parent={job}", said % {"num": len(made)})
 
