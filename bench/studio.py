@@ -195,9 +195,7 @@ def table(title: str, timings: Sequence[Timing], watched: Sequence[Timing] = ())
         then = more.get(one.path)
         end = f" | {then.p50_ms:.0f} | {then.p95_ms:.0f}" if then else ""
         flag = " !" if one.p95_ms > TOO_SLOW_MS else ""
-        print(
-            f"| `{one.path[:60]}` | {one.kib:.0f} | {one.p50_ms:.0f} | {one.p95_ms:.0f}{flag}{end} |"
-        )
+        print(f"| `{one.path[:60]}` | {one.kib:.0f} | {one.p50_ms:.0f} | {one.p95_ms:.0f}{flag}{end} |")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,4 +170,6 @@ def training(studio: Studio, steps: int) -> int:
 
 def replace_samples(config: Any) -> Any:
     """Steps alone: without pictures on the way."""
-    return config.model_copy(update={"samples": config.samples.model_copy(update={"prompts": ()})})
+    return config.model_copy(
+        update={"samples": config.samples.model_copy(update={"prompts": ()})}
+    )
