@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from PIL import Image
@@ -69,7 +70,7 @@ class Look:
     """How a page is looked at."""
 
     name: str
-    theme: str
+    theme: Literal["light", "dark"]
     size: tuple[int, int]
 
 
@@ -160,7 +161,7 @@ def looking(browser: Browser, address: str, look: Look) -> Iterator[BrowserConte
     context = browser.new_context(
         base_url=address, color_scheme=look.theme, locale="en-US", reduced_motion="reduce",
         viewport={"width": width, "height": height},
-    )  # type: ignore[call-overload]  # fmt: skip
+    )  # fmt: skip
     yield context
     context.close()
 
