@@ -3,7 +3,8 @@
     python assets/texts.py            bring src/loraloom/web/locale/*.po up to date with the pages
     python assets/texts.py --missing  list what has no translation yet; status 1 if there is any
 
-Texts are what templates and modules of web/ put into `_()`, and the descriptions of all settings.
+Texts are what templates and modules of web/ put into `_()`, the remarks on a run before its start,
+and the names and descriptions of all settings.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from babel.messages.pofile import read_po, write_po
 from pydantic import BaseModel
 
 from loraloom.config import TrainConfig
+from loraloom.web import form
 
 PACKAGE = Path(__file__).parent.parent / "src" / "loraloom"
 LOCALE = PACKAGE / "web" / "locale"
@@ -27,19 +29,32 @@ KEYWORDS = {
     "_": None, "translate": None, "gettext": None,  # gettext is what {% trans %} becomes
     "translate_plural": (1, 2), "ngettext": (1, 2),
 }  # fmt: skip
+FOLDERS = {"web": KEYWORDS, "studio": {"Remark": (2,)}}
+"""Folders of the package -> what texts are put into there."""
 
 
 def texts() -> Catalog:
     """Every text, with the files that it stands in."""
     catalog = Catalog(project="Loraloom", fuzzy=False)
-    found = extract_from_dir(
-        PACKAGE / "web", METHODS, OPTIONS, keywords=KEYWORDS, comment_tags=("NOTE:",)
-    )
-    for path, _, message, comments, _ in found:
-        catalog.add(message, locations=[(f"web/{path}", 0)], auto_comments=comments)
+    for folder, keywords in FOLDERS.items():
+        found = extract_from_dir(
+            PACKAGE / folder, METHODS, OPTIONS, keywords=keywords, comment_tags=("NOTE:",)
+        )
+        for path, _, message, comments, _ in found:
+            catalog.add(message, locations=[(f"{folder}/{path}", 0)], auto_comments=comments)
     for description in descriptions(TrainConfig):
         catalog.add(description, locations=[("config.py", 0)])
+    for title in titles():
+        catalog.add(title, locations=[("config.py", 0)])
     return catalog
+
+
+def titles() -> Iterator[str]:
+    """What the form calls the settings and their groups."""
+    for group in form.groups():
+        if group.name:
+            yield group.title
+        yield from (one.title for one in group.inputs)
 
 
 def descriptions(model: type[BaseModel]) -> Iterator[str]:

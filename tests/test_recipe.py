@@ -9,7 +9,8 @@ from loraloom import families, kinds
 from loraloom.errors import BaseUnknown, ConfigInvalid
 from loraloom.families.info import BaseProfile
 from loraloom.kinds import Kind
-from loraloom.train.recipe import fill, resolve
+from loraloom.train.recipe import fewest_steps, fill, resolve
+from loraloom.train.setup import prepare
 
 INFO = families.get("sd15").info
 PLAIN = BaseProfile("SD 1.5", 512, 64, 2.0)
@@ -30,6 +31,22 @@ def test_presets_scale_the_steps() -> None:
         for preset in ("beginner", "standard", "expert")
     ]
     assert steps == [1200, 2000, 3000]
+
+
+def test_fewest_steps_are_those_of_the_shortest_preset() -> None:
+    assert fewest_steps(INFO, PLAIN, Kind.CHARACTER, 20) == 1200
+    short = BaseProfile("Small", 128, 8, 2.0, defaults={"steps": 480})
+    assert fewest_steps(INFO, short, Kind.CHARACTER, 20) == 288
+
+
+def test_few_steps_are_warned_of_by_the_recipe(base: Path, pictures: Path, tmp_path: Path) -> None:
+    config = tiny.config(base, pictures, schedule={"steps": 5})
+    own = {"base": str(base), "kind": config.kind.value, "data": {"folder": str(pictures)}}
+    least = resolve(own, preset="beginner")
+    said = [one.message for one in prepare(config, tmp_path).warnings]
+    assert any(f"takes {least.schedule.steps} steps" in message for message in said)
+    enough = tiny.config(base, pictures, schedule={"steps": least.schedule.steps})
+    assert not any("is short" in one.message for one in prepare(enough, tmp_path).warnings)
 
 
 def test_prior_pictures_are_on_for_subjects_only() -> None:

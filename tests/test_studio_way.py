@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
-from tests import studio_server
+from tests import library, studio_server
 
 from loraloom.starter.example import write_example
 from loraloom.starter.world.scene import CHARACTERS
 from loraloom.studio.example import start_example
+from loraloom.studio.grids import GridAsk
+from loraloom.studio.picture import Ask, Use
+from loraloom.studio.rights import ALONE, Role
 from loraloom.studio.studio import Studio
 
 MIRA = CHARACTERS[0]
 TRAINED_MS = 240_000
+PASSWORD = "a loom for pictures"
 
 
 @pytest.fixture
@@ -137,32 +141,68 @@ def test_by_keyboard_alone(page: Page, source: Path) -> None:
 
 
 PAGES = (
-    "/", "/welcome", "/guide", "/datasets", "/datasets/Mira", "/datasets/Mira/checks",
-    "/datasets/Mira/captions", "/datasets/Mira/versions", "/train", "/train/new?dataset=Mira",
-    "/train/1", "/adapters", "/play", "/settings", "/nothing-here",
+    "/", "/welcome", "/guide", "/datasets", "/datasets/Mira", "/datasets/Mira/images/{picture}",
+    "/datasets/Mira/checks", "/datasets/Mira/captions", "/datasets/Mira/versions", "/train",
+    "/train?show=failed", "/train/new?dataset=Mira", "/train/1", "/train/2", "/compare?a=1&b=2",
+    "/adapters", "/adapters?words=none", "/adapters/1", "/play", "/play?a=1:0.8", "/play/1",
+    "/grid", "/grid/new?adapter=1", "/grid/4", "/settings", "/settings/people",
+    "/settings/privacy", "/settings/about", "/nothing-here",
 )  # fmt: skip
+TEAM_PAGES = ("/settings/people", "/settings/account")
+
+
+def furnish(studio: Studio, base: Path, pictures: Path) -> str:
+    """Give every page something to show, without training; the hash of one of Mira's pictures."""
+    library.one(studio, base, pictures, "A run with a name that is too long for a narrow screen")
+    start_example(studio)
+    uses = [Use(adapter=1, scale=0.8)]
+    studio.pictures.ask(Ask(prompt="zk person on a bridge", adapters=uses, base="starter"))
+    studio.grids.start(GridAsk(adapter=1, prompts=["zk person"], base="starter"))
+    return studio.datasets.open("Mira").working.pictures[0].sha256
+
+
+def faults(page: Page, path: str) -> Iterator[str]:
+    """What is wrong with a page on a phone."""
+    page.goto(path)
+    page.wait_for_load_state("load")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    if wide > 390:
+        yield f"{path}: {wide} px wide"
+    for violation in Axe().run(page).response["violations"]:
+        if violation["impact"] in ("serious", "critical"):
+            nodes = [node["html"][:120] for node in violation["nodes"][:3]]
+            yield f"{path}: {violation['id']} {nodes}"
 
 
 def test_every_page_is_accessible_and_fits_a_phone(
-    browser: Browser, studio: Studio, home: Path
+    browser: Browser, studio: Studio, home: Path, base: Path, pictures: Path, source: Path
 ) -> None:
-    start_example(studio)
+    picture = furnish(studio, base, pictures)
     found: list[str] = []
     with studio_server.running(home, "--no-worker") as address:
-        for theme in ("light", "dark"):
-            context = browser.new_context(
+        first, second = (
+            browser.new_context(
                 base_url=address, color_scheme=theme, viewport={"width": 390, "height": 844}
-            )
-            page = context.new_page()
-            for path in PAGES:
-                page.goto(path)
-                page.wait_for_load_state("load")
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                if wide > 390:
-                    found.append(f"{theme} {path}: {wide} px wide")
-                for violation in Axe().run(page).response["violations"]:
-                    if violation["impact"] in ("serious", "critical"):
-                        nodes = [node["html"][:120] for node in violation["nodes"][:3]]
-                        found.append(f"{theme} {path}: {violation['id']} {nodes}")
-            context.close()
+            ).new_page()
+            for theme in ("light", "dark")
+        )
+        first.goto("/datasets")
+        first.locator("[data-opens=add]").click()
+        first.locator("form[data-uploader] input[name=files]").set_input_files(source)
+        first.locator("form[data-uploader] button[name=look]").click()
+        first.locator("form[action$='/store']").wait_for(timeout=60_000)
+        paths = [path.format(picture=picture) for path in PAGES]
+        for page in (first, second):
+            for path in (first.url, *paths):
+                found += faults(page, path)
+        studio.people.add(ALONE, "Ada", Role.OWNER, PASSWORD)
+        for page in (first, second):
+            found += faults(page, "/sign-in")
+            page.locator("[name=name]").fill("Ada")
+            page.locator("[name=password]").fill(PASSWORD)
+            page.locator("form[action='/sign-in'] button").last.click()
+            page.wait_for_load_state("load")
+            for path in TEAM_PAGES:
+                found += faults(page, path)
+            page.context.close()
     assert found == []

@@ -98,3 +98,12 @@ def test_a_browser_in_taiwan_sees_chinese(client: TestClient) -> None:
 def test_what_a_click_did_is_told_in_chinese(client: TestClient) -> None:
     client.post("/welcome/example", headers=CHINESE)
     assert "範例已加入資料集" in client.get("/", headers=CHINESE).text
+
+
+def test_settings_and_remarks_of_a_new_run_are_chinese(client: TestClient) -> None:
+    form = client.get("/train/new?trigger=woman&all=1", headers=CHINESE).text
+    assert "學習率" in form
+    assert "保留的檢查點數量" in form
+    assert "請選擇要訓練的資料集。" in form
+    assert "checkpoints kept" not in form
+    assert "Choose the dataset" not in form

@@ -314,7 +314,8 @@ def test_the_playground_draws(home: Path, base: Path, pictures: Path, browser: B
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda told: told.type == "error" and problems.append(told.text))
         page.goto(f"{address}/adapters/{adapter.id}")
-        page.get_by_role("link", name="Use it").click()
+        page.get_by_role("link", name="Use it").click(timeout=60_000)
+        page.wait_for_url("**/play?adapter=*", wait_until="load", timeout=60_000)
         page.get_by_role("button", name="zk person").click()
         expect(page.get_by_label("Prompt", exact=True)).to_have_value("zk person, ")
         page.get_by_label("Prompt", exact=True).fill("zk person, outdoors")
@@ -326,9 +327,10 @@ def test_the_playground_draws(home: Path, base: Path, pictures: Path, browser: B
         expect(page.locator(".shot img")).to_have_count(2, timeout=240_000)
         expect(page.get_by_label("Prompt", exact=True)).to_have_value("zk person, outdoors")
         page.locator(".shot .enlarge").first.click()
-        expect(page.locator(".large img")).to_be_visible()
-        page.wait_for_load_state("load")
+        expect(page.locator(".large img")).to_be_visible(timeout=60_000)
+        page.wait_for_url("**/play/*", wait_until="load", timeout=60_000)
         page.keyboard.press("r")
+        page.wait_for_url("**/play?like=*", timeout=60_000)
         expect(page.get_by_label("Steps", exact=True)).to_have_value("2")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert problems == []

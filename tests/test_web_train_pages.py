@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, expect
+from tests import studio_server
 from tests.test_web_train import cups, settings, step, too_large
 
 from loraloom.dataset.store import Store
-from loraloom.studio.job import Reason
+from loraloom.studio.job import Reason, State
 from loraloom.studio.leases import Leases
 from loraloom.studio.studio import Studio
 from loraloom.web import form
@@ -269,3 +270,44 @@ def test_a_run_from_the_form_to_its_adapter(
         page.click("text=Download the adapter")
     assert Path(download.value.path()).read_bytes()[8:9] == b"{"
     assert problems == []
+
+
+def test_the_queue_and_a_run_by_keyboard(
+    studio: Studio, client: TestClient, browser: Browser, cups: str, base: Path, home: Path
+) -> None:
+    first, second = add(client, base), add(client, base)
+    with studio_server.running(home, "--no-worker") as address:
+        page = browser.new_context(base_url=address).new_page()
+        page.goto("/train")
+        page.keyboard.press("ArrowDown")
+        expect(page.locator(f"#job-{second} .named a")).to_be_focused()
+        page.keyboard.press("Shift+ArrowUp")
+        page.wait_for_load_state("load")
+        expect(page.locator(f"#job-{second}")).to_contain_text("1 of 2 in the queue")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Delete")
+        page.wait_for_url(f"**/train/{first}")
+        expect(page.locator("#cancel")).to_be_visible()
+        page.locator("#cancel button.danger").click()
+        expect(page.locator(".badge.cancelled")).to_be_visible()
+        page.goto(f"/train/{second}")
+        page.keyboard.press("p")
+        expect(page.locator(".badge.paused")).to_be_visible()
+        page.context.close()
+
+
+def test_a_run_is_cancelled_without_script(
+    studio: Studio, client: TestClient, browser: Browser, cups: str, base: Path, home: Path
+) -> None:
+    job = add(client, base)
+    with studio_server.running(home, "--no-worker") as address:
+        page = browser.new_context(base_url=address, java_script_enabled=False).new_page()
+        page.goto("/train")
+        page.locator(f"#job-{job} a[href$='#cancel']").click()
+        page.locator("#cancel a").click()
+        expect(page.locator("#cancel")).to_be_hidden()
+        page.locator("a[href='#cancel']").click()
+        page.locator("#cancel button.danger").click()
+        page.context.close()
+    assert studio.jobs.get(job).state is State.CANCELLED

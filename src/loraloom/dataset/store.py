@@ -79,13 +79,14 @@ class Store:
                 sync_folder(self.root)
         return target
 
-    def recover(self, name: str) -> StoredDataset:
-        """Take the last removed dataset of that name out of the bin.
+    def recover(self, name: str, removed: Path | None = None) -> StoredDataset:
+        """Take a removed dataset of that name out of the bin, the last one where none is said.
 
         Raises DatasetUnknown, or DatasetNameInvalid where another has its name by now.
         """
         with self._bin() as folder, locked(self._lock_path(name), f"The dataset {name}"):
             kept = [path for path in self.removed() if path.name.rpartition("@")[0] == name]
+            kept = [path for path in kept if removed in (None, path)]
             if not kept:
                 raise DatasetUnknown(f"There is no removed dataset {name!r} in {folder}.")
             if self.has(name):

@@ -9,8 +9,9 @@ from typing import Any
 from loraloom import families
 from loraloom.config import SamplesConfig, Tree
 from loraloom.config_tree import merge
-from loraloom.errors import BaseUnknown
+from loraloom.errors import BaseUnknown, ConfigInvalid
 from loraloom.settings import base_folders, resolve_base
+from loraloom.studio.rights import Person
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,14 @@ def for_adapter(base: str, family: str) -> Base | None:
         except BaseUnknown:
             pass
     return next((one for one in installed() if one.family == family), None)
+
+
+def refuse_folder(person: Person, name: str) -> None:
+    """Raise ConfigInvalid where a folder is named by somebody who does not own the studio."""
+    if person.is_owner or not name or name in base_folders():
+        return
+    if name not in {info.id for info in families.all_infos()}:
+        raise ConfigInvalid(
+            f"{name[:200]!r} is not possible here: name an installed base. Only an owner of this "
+            "studio may name folders."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from loraloom.errors import BaseUnknown, ConfigInvalid, LoraloomError
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.kinds import Kind
 from loraloom.settings import STARTER, base_folders, resolve_base
+from loraloom.studio.datasets import Datasets
 from loraloom.studio.plans import Plans
 from loraloom.train import recipe
 from loraloom.train.recipe import Preset
@@ -140,21 +141,41 @@ def value_of(config: TrainConfig, name: str) -> Any:
     return found
 
 
-def refuse_paths(tree: Tree) -> None:
-    """Raise ConfigInvalid where settings name folders of this machine, which not everybody may."""
-    data = tree.get("data") or {}
-    concepts = data.get("concepts") or ()
-    folders = [data.get("folder"), *(concept.get("folder") for concept in concepts)]
-    named = [str(folder) for folder in folders if folder and not reference.is_stored(str(folder))]
-    if (tree.get("prior") or {}).get("folder"):
-        named.append(str(tree["prior"]["folder"]))
+def refuse_paths(tree: Tree, datasets: Datasets) -> None:
+    """Raise ConfigInvalid where settings name what not everybody may.
+
+    Folders of this machine are the studio's owners' to name, and stored datasets of those who may
+    read them.
+    """
+    if datasets.person.is_owner:
+        return
+    named = [folder for folder in _folders(tree) if not _is_open(folder, datasets)]
+    prior = tree.get("prior")
+    if isinstance(prior, Mapping) and prior.get("folder"):
+        named.append(str(prior["folder"]))
     if tree.get("base", STARTER) not in base_folders():
         named.append(str(tree["base"]))
     if named:
         raise ConfigInvalid(
-            f"{named[0]!r} is not possible here: name a stored dataset and an installed base. Only "
-            "the owner of this studio may name folders."
+            f"{named[0][:200]!r} is not possible here: name a stored dataset of yours, or one that "
+            "all may see, and an installed base. Only an owner of this studio may name folders."
         )
+
+
+def _folders(tree: Tree) -> list[str]:
+    """Where settings say that the pictures are, whatever their shape."""
+    data = tree.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    concepts = data.get("concepts")
+    concepts = concepts if isinstance(concepts, Sequence) else ()
+    found = [one.get("folder") for one in (data, *concepts) if isinstance(one, Mapping)]
+    return [str(folder) for folder in found if folder]
+
+
+def _is_open(folder: str, datasets: Datasets) -> bool:
+    """Whether it names a stored dataset that the person may read."""
+    found = reference.REFERENCE.fullmatch(folder)
+    return found is not None and reference.is_stored(folder) and datasets.has(found[1])
 
 
 def _complete(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from loraloom.dataset.intake import import_into
@@ -22,17 +23,24 @@ SAMPLE_EVERY_STEPS = 50
 
 def add_example(studio: Studio, subject: Identity = SUBJECT) -> str:
     """Make the example a stored dataset, unless it is one already; its name."""
-    name = subject.name
+    name = _free_name(studio, subject.name)
     if not studio.datasets.has(name):
         with tempfile.TemporaryDirectory() as work:
             folder = Path(work) / name
             write_example(folder, subject)
             stored = studio.datasets.place(name)
+            studio.datasets.claim(stored)
             import_into(stored, [folder])
             stored.set_concepts(
                 replace(concept, trigger=subject.trigger) for concept in stored.working.concepts
             )
     return name
+
+
+def _free_name(studio: Studio, name: str) -> str:
+    """The name, or where others have such a dataset, with a number."""
+    tried = (name if n == 1 else f"{name}-{n}" for n in count(1))
+    return next(n for n in tried if studio.datasets.is_free(n) or studio.datasets.is_own(n))
 
 
 def start_example(studio: Studio) -> Job:

@@ -13,11 +13,12 @@ from loraloom.errors import AdapterRefused, JobUnknown
 from loraloom.generate import order as orders
 from loraloom.generate.order import Grid, Order, Wanted
 from loraloom.studio.adapter import Adapter
+from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import Library
-from loraloom.studio.pictures import PRIORITY, chosen_base, fitted, named_base, usable
+from loraloom.studio.pictures import PRIORITY, chosen_base, fitted, usable
 from loraloom.studio.rights import ALONE, Person, check, readable
 from loraloom.studio.rows import added, as_job
 from loraloom.studio.tables import jobs
@@ -100,26 +101,27 @@ class Comparison:
 
 
 class Grids:
-    """All comparisons of an installation."""
+    """All comparisons of an installation, as somebody may see them: each is a job of theirs."""
 
     def __init__(
         self, database: Database, library: Library, all_jobs: Jobs, person: Person = ALONE
     ) -> None:
-        """As `person` sees them; `library` and `all_jobs` are seen by the same."""
+        """`library`, `all_jobs`: as the same person sees them."""
         self._database = database
-        self._person = person
-        self._seen = readable(person, jobs.c.owner_id, jobs.c.visibility)
         self._library = library
         self._jobs = all_jobs
+        self._person = person
+
+    def seen_by(self, person: Person) -> Grids:
+        """The same as somebody sees and may change them."""
+        library, jobs_ = self._library.seen_by(person), self._jobs.seen_by(person)
+        return Grids(self._database, library, jobs_, person)
 
     def checkpoints(self, adapter: Adapter) -> dict[int, Path]:
-        """Steps of the adapter's run that are kept -> their files."""
-        if adapter.job_id is None:
+        """Steps of the adapter's run that are kept -> their files; none of a run of others."""
+        if adapter.job_id is None or not self._jobs.known({adapter.job_id}):
             return {}
-        try:
-            folder = self._jobs.get(adapter.job_id).run_folder / "adapters"
-        except JobUnknown:  # somebody else's run, whose adapter is public
-            return {}
+        folder = self._jobs.get(adapter.job_id).run_folder / "adapters"
         return {
             int(match[1]): path
             for path in sorted(folder.glob("step-*.safetensors"))
@@ -127,7 +129,11 @@ class Grids:
         }
 
     def order(self, ask: GridAsk) -> Order:
-        """What would be drawn. Raises AdapterRefused, AdapterUnknown, BaseUnknown."""
+        """What would be drawn.
+
+        Raises AdapterRefused, AdapterUnknown, BaseUnknown, ConfigInvalid.
+        """
+        refuse_folder(self._person, ask.base)
         adapter = self._library.get(ask.adapter)
         kept = {0: usable(adapter), **self.checkpoints(adapter)}
         steps = sorted(set(ask.steps)) or [0]
@@ -160,9 +166,8 @@ class Grids:
         )
 
     def start(self, ask: GridAsk) -> Job:
-        """Queue it. Raises Forbidden, and what `order` raises."""
+        """Queue it. Raises Forbidden, and as `order`."""
         check(self._person, "add")
-        named_base(self._person, ask.base)
         order = self.order(ask)
         assert order.grid
         with self._database.writing() as connection:
@@ -187,7 +192,8 @@ class Grids:
 
     def latest(self, limit: int = 12) -> list[Job]:
         """The newest ones."""
-        found = select(jobs).where(jobs.c.task == Task.GRID, self._seen).order_by(jobs.c.id.desc())
+        found = select(jobs).where(jobs.c.task == Task.GRID).order_by(jobs.c.id.desc())
+        found = found.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
         with self._database.reading() as connection:
             return [as_job(row) for row in connection.execute(found.limit(limit))]
 

@@ -7,18 +7,20 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from loraloom.dataset import intake
 from loraloom.dataset.intake import Uncaptioned
 from loraloom.dataset.snapshot import Concept, Picture
 from loraloom.dataset.staging import NOT_SKIPPABLE, Intake
-from loraloom.dataset.store import Store
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import LoraloomError, UploadRefused, UploadUnknown
 from loraloom.findings import Finding, Severity
 from loraloom.settings import IntakeLimits
+from loraloom.studio.datasets import Datasets
 from loraloom.studio.decoders import Decoders
+from loraloom.studio.rights import ALONE, Person, Visibility, may
 from loraloom.studio.thumbs import Thumbs
 from loraloom.studio.uploads import Uploads
 
@@ -72,6 +74,13 @@ class Import:
     total: int = 0
     preview: Preview = field(default_factory=Preview)
     error: str = ""
+    owner_id: int | None = None
+    """Who began it; None: an owner of the studio."""
+
+    @property
+    def visibility(self) -> Visibility:
+        """Nobody else's business."""
+        return Visibility.PRIVATE
 
     @property
     def is_busy(self) -> bool:
@@ -80,11 +89,14 @@ class Import:
 
 
 class Imports:
-    """Imports of an installation; those of a server that ended begin anew."""
+    """Imports of an installation, of which each person sees the own ones.
+
+    Those of a server that ended begin anew.
+    """
 
     def __init__(
         self,
-        store: Store,
+        store: Datasets,
         uploads: Uploads,
         decoders: Decoders,
         thumbs: Thumbs,
@@ -95,8 +107,17 @@ class Imports:
         self._decoders = decoders
         self._thumbs = thumbs
         self._limits = limits
+        self._person = ALONE
         self._lock = threading.Lock()
         self._all: dict[str, Import] = {}
+
+    def seen_by(self, person: Person) -> Imports:
+        """The same as somebody sees them; what is begun is theirs."""
+        seen = copy(self)  # with the same lock, and the same imports
+        seen._person = person
+        seen._store = self._store.seen_by(person)
+        seen._uploads = self._uploads.seen_by(person)
+        return seen
 
     def begin(
         self, dataset: str, uploads: Sequence[str], uncaptioned: Uncaptioned = "keep"
@@ -111,6 +132,7 @@ class Imports:
         for upload in uploads:
             self._uploads.path(upload)
         one = Import(secrets.token_hex(8), dataset, tuple(uploads), uncaptioned)
+        one.owner_id = self._person.id
         with self._lock:
             for known in list(self._all.values()):
                 if known.begun_s < time.time() - KEPT_S and not known.is_busy:
@@ -122,8 +144,9 @@ class Imports:
     def get(self, number: str) -> Import:
         """Raises UploadUnknown."""
         with self._lock:
-            if number in self._all:
-                return self._all[number]
+            one = self._all.get(number)
+        if one is not None and may(self._person, "read", one.owner_id):
+            return one
         raise UploadUnknown(
             "This import is not known any more: it was given up, or the studio was started anew. "
             "Choose the files again."
@@ -201,6 +224,7 @@ class Imports:
         ):
             one.preview = _preview(found)
             if store:
+                self._store.claim(stored)
                 intake.store(stored, found, skip_broken=skip_broken)
             else:
                 self._copy_small(found, stored)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, case, func, insert, select
@@ -86,19 +87,31 @@ class Jobs:
         JobRefused where something else was asked for by its key, and Forbidden.
         """
         check(self._person, "add")
+        start = self._own(start)
         if parent is not None:
             self.get(parent)
         try:
             return self._add(config, name, priority, parent, start)
         except DatabaseUnusable:  # another request with the same key was quicker
-            if start is not None and (found := self.started(start)):
+            if start is not None and (found := self._started(start)):
                 return found
             raise
 
     def started(self, start: Start) -> Job | None:
         """The job of a start that was made already. Raises JobRefused, as `add`."""
+        own = self._own(start)
+        return None if own is None else self._started(own)
+
+    def _started(self, start: Start) -> Job | None:
         with self._database.reading() as connection:
             return _started(connection, start)
+
+    def _own(self, start: Start | None) -> Start | None:
+        """Keys of two people never meet."""
+        if start is None or self._person.id is None:
+            return start
+        key = hashlib.sha256(f"{self._person.id} {start.key}".encode()).hexdigest()
+        return replace(start, key=key)
 
     def _add(
         self, config: TrainConfig, name: str, priority: int, parent: int | None, start: Start | None
@@ -345,7 +358,7 @@ def _started(connection: Any, start: Start) -> Job | None:
     row = connection.execute(select(jobs).where(jobs.c.start_key == start.key)).first()
     if row is not None and row.start_body != start.body:
         raise JobRefused(
-            f"Job {row.id} was started by the key {start.key!r} with something else. Take a new "
+            f"Job {row.id} was started by this key with something else. Take a new "
             "key for a new job."
         )
     return None if row is None else as_job(row)

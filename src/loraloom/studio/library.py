@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from sqlalchemy import Connection, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
 from loraloom.errors import AdapterUnknown
 from loraloom.kinds import Kind
 from loraloom.studio.adapter import Adapter, as_adapter
+from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, State, Task
 from loraloom.studio.registering import of_run, put_file
@@ -88,10 +89,10 @@ class Facets:
 
 
 class Library:
-    """All adapters of an installation."""
+    """All adapters of an installation, as somebody may see and change them."""
 
     def __init__(self, database: Database, person: Person = ALONE) -> None:
-        """As `person` sees them: others' private adapters are not there, new ones are theirs."""
+        """Others' private adapters are not there; new ones are the person's."""
         self._database = database
         self._person = person
         self._seen = readable(person, adapters.c.owner_id, adapters.c.visibility)
@@ -133,8 +134,9 @@ class Library:
         Raises Forbidden.
         """
         check(self._person, "add")
+        whose = {"owner_id": self._person.id, "visibility": Visibility.PRIVATE}
         with self._database.writing() as connection:
-            return _inserted(connection, {**facts, "owner_id": self._person.id})
+            return _inserted(connection, {**facts, **whose})
 
     def get(self, number: int) -> Adapter:
         """Raises AdapterUnknown."""
@@ -143,16 +145,15 @@ class Library:
 
     def of_job(self, job_id: int) -> Adapter | None:
         """The adapter that a run made."""
-        own = select(adapters).where(adapters.c.job_id == job_id, self._seen)
+        made = select(adapters).where(adapters.c.job_id == job_id, self._seen)
         with self._database.reading() as connection:
-            row = connection.execute(own).first()
+            row = connection.execute(made).first()
         return None if row is None else as_adapter(row)
 
     def with_hash(self, sha256: str) -> Adapter | None:
         """One with the very same file, not in the bin."""
-        same = select(adapters).where(
-            adapters.c.sha256 == sha256, adapters.c.trashed_at.is_(None), self._seen
-        )
+        same = select(adapters).where(adapters.c.sha256 == sha256, adapters.c.trashed_at.is_(None))
+        same = same.where(self._seen)
         with self._database.reading() as connection:
             row = connection.execute(same).first()
         return None if row is None else as_adapter(row)
@@ -162,11 +163,8 @@ class Library:
     ) -> list[Adapter]:
         """The newest, or the newest of those older than the one numbered `before`."""
         self.register()
-        found = (
-            _matching(select(adapters).where(self._seen), wanted)
-            .order_by(adapters.c.id.desc())
-            .limit(limit)
-        )
+        found = _matching(select(adapters), wanted).where(self._seen)
+        found = found.order_by(adapters.c.id.desc()).limit(limit)
         if before is not None:
             found = found.where(adapters.c.id < before)
         with self._database.reading() as connection:
@@ -174,17 +172,17 @@ class Library:
 
     def count(self, wanted: Filter = Filter()) -> int:
         """How many match."""
-        counted = _matching(select(func.count()).select_from(adapters).where(self._seen), wanted)
+        counted = _matching(select(func.count()).select_from(adapters), wanted)
+        counted = counted.where(self._seen)
         with self._database.reading() as connection:
             return connection.execute(counted).scalar() or 0
 
     def facets(self) -> Facets:
         """Over all that are not in the bin."""
         columns = select(adapters.c.kind, adapters.c.family, adapters.c.tags)
+        found = columns.where(adapters.c.trashed_at.is_(None), self._seen)
         with self._database.reading() as connection:
-            rows = connection.execute(
-                columns.where(adapters.c.trashed_at.is_(None), self._seen)
-            ).all()
+            rows = connection.execute(found).all()
         kinds = Counter(row.kind for row in rows if row.kind)
         families = Counter(row.family for row in rows if row.family)
         tags = Counter(tag for row in rows for tag in json.loads(row.tags))
@@ -204,43 +202,47 @@ class Library:
     def edit(self, number: int, edit: Edit) -> Adapter:
         """Change what is given; an alias is taken from the other versions.
 
-        Raises AdapterUnknown.
+        Raises AdapterUnknown, Forbidden, ConfigInvalid where somebody else than an owner of the
+        studio names a folder as its base.
         """
         values = edit.model_dump(exclude_none=True)
+        known = self.get(number)
+        if values.get("base", known.base) != known.base:
+            refuse_folder(self._person, values["base"])
         if "tags" in values:
             values["tags"] = json.dumps(values["tags"], ensure_ascii=False)
-        others = self.versions(self.get(number)) if values.get("alias") else []
+        others = self.versions(known) if values.get("alias") else []
         with self._database.writing() as connection:
-            self._own(connection, number)
+            self._check(connection, number)
             for other in others:
-                if other.alias == values["alias"] and may_change(self._person, other):
+                if other.alias == values["alias"] and self._may_change(other):
                     _put(connection, other.id, alias="")
             if values:
                 _put(connection, number, **values)
-            return self._get(connection, number)
+            return _get(connection, number)
 
     def set_cover(self, number: int, cover: str) -> Adapter:
         """`cover`: a picture, by its path below the data folder."""
         with self._database.writing() as connection:
-            self._own(connection, number)
+            self._check(connection, number)
             _put(connection, number, cover=cover)
-            return self._get(connection, number)
+            return _get(connection, number)
 
     def trash(self, number: int) -> Adapter:
         """Into the bin for 30 days. Again: no change."""
         with self._database.writing() as connection:
-            if self._own(connection, number).trashed_at is None:
+            if self._check(connection, number).trashed_at is None:
                 _put(connection, number, trashed_at=time.time(), alias="")
-            return self._get(connection, number)
+            return _get(connection, number)
 
     def restore(self, number: int) -> Adapter:
         """Out of the bin. Raises AdapterUnknown where its file is gone."""
         with self._database.writing() as connection:
-            adapter = self._own(connection, number)
+            adapter = self._check(connection, number)
             if not adapter.path.is_file():
                 raise AdapterUnknown(f"The file of adapter {number} has left the bin for good.")
             _put(connection, number, trashed_at=None)
-            return self._get(connection, number)
+            return _get(connection, number)
 
     def empty_bin(self) -> None:
         """Remove the files of what was thrown away long ago. The rows stay: runs are not taken in
@@ -253,19 +255,16 @@ class Library:
             shutil.rmtree(adapter.folder, ignore_errors=True)
 
     def _get(self, connection: Connection, number: int) -> Adapter:
-        one = select(adapters).where(adapters.c.id == number, self._seen)
-        row = connection.execute(one).first()
-        if row is None:
-            raise AdapterUnknown(
-                f"There is no adapter {number}; the library shows those there are."
-            )
-        return as_adapter(row)
+        return _get(connection, number, self._seen)
 
-    def _own(self, connection: Connection, number: int) -> Adapter:
-        """One that the person may change. Raises Forbidden."""
+    def _check(self, connection: Connection, number: int) -> Adapter:
+        """For a change. Raises AdapterUnknown, Forbidden."""
         adapter = self._get(connection, number)
         check(self._person, "change", adapter.owner_id, adapter.visibility)
         return adapter
+
+    def _may_change(self, adapter: Adapter) -> bool:
+        return may(self._person, "change", adapter.owner_id, adapter.visibility)
 
 
 def _matching(found: Select[Any], wanted: Filter) -> Select[Any]:
@@ -289,15 +288,16 @@ def _matching(found: Select[Any], wanted: Filter) -> Select[Any]:
     return found
 
 
-def may_change(person: Person, adapter: Adapter) -> bool:
-    """Whether somebody may change it."""
-    return may(person, "change", adapter.owner_id, adapter.visibility)
-
-
 def _inserted(connection: Connection, facts: Mapping[str, Any]) -> Adapter:
     number = connection.execute(insert(adapters).values(**facts)).inserted_primary_key
     assert number is not None
-    row = connection.execute(select(adapters).where(adapters.c.id == number[0])).one()
+    return _get(connection, number[0])
+
+
+def _get(connection: Connection, number: int, *seen: ColumnElement[bool]) -> Adapter:
+    row = connection.execute(select(adapters).where(adapters.c.id == number, *seen)).first()
+    if row is None:
+        raise AdapterUnknown(f"There is no adapter {number}; see the library for those there are.")
     return as_adapter(row)
 
 

@@ -13,7 +13,7 @@ from loraloom.errors import EntryUnknown, PersonInvalid, PersonUnknown, SignInRe
 from loraloom.studio import audit, passwords, secret
 from loraloom.studio.database import Database
 from loraloom.studio.rights import Person, Role, check
-from loraloom.studio.tables import jobs, people, sessions, tokens
+from loraloom.studio.tables import adapters, jobs, people, pictures, prompts, sessions, tokens
 
 MOST_NAME = 40
 LINK_S = 3 * 24 * 3600.0
@@ -117,7 +117,10 @@ class People:
             count = connection.execute(select(func.count()).select_from(people)).scalar()
             if not (last and count == 1):
                 _keep_an_owner(connection, row)
-            connection.execute(update(jobs).where(jobs.c.owner_id == number).values(owner_id=None))
+            for owned in (jobs, adapters, pictures):
+                mine = update(owned).where(owned.c.owner_id == number)
+                connection.execute(mine.values(owner_id=None))
+            connection.execute(delete(prompts).where(prompts.c.owner_id == number))
             for table in (sessions, tokens):
                 connection.execute(delete(table).where(table.c.person_id == number))
             connection.execute(delete(people).where(people.c.id == number))

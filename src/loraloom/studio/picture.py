@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loraloom.generate import order as orders
 from loraloom.studio.job import Job, State
+from loraloom.studio.rights import Visibility
 
 MOST_AT_ONCE = 16
 MOST_ADAPTERS = 6
@@ -75,6 +76,8 @@ class Picture:
     name and scale."""
     starred: bool
     trashed_at: float | None
+    owner_id: int | None
+    visibility: Visibility
 
     @property
     def path(self) -> Path:
@@ -107,4 +110,7 @@ class Picture:
 def as_picture(row: Any, job: Job) -> Picture:
     """What a row of the table says."""
     asked = json.loads(row.asked)
-    return Picture(row.id, row.number, job, asked, row.starred, row.trashed_at)
+    return Picture(
+        row.id, row.number, job, asked, row.starred, row.trashed_at, row.owner_id,
+        Visibility(row.visibility),
+    )  # fmt: skip

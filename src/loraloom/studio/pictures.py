@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
-from loraloom.errors import AdapterRefused, BaseUnknown, PictureUnknown
+from loraloom.errors import AdapterRefused, PictureUnknown
 from loraloom.generate import order as orders
 from loraloom.generate.order import Order, Wanted
-from loraloom.settings import STARTER, base_folders
+from loraloom.settings import STARTER
 from loraloom.studio import bases
 from loraloom.studio.adapter import Adapter
-from loraloom.studio.bases import Base
+from loraloom.studio.bases import Base, refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, State, Task
 from loraloom.studio.library import BIN_DAYS, Library
 from loraloom.studio.picture import Ask, Picture, as_picture
-from loraloom.studio.rights import ALONE, Person, check, readable
+from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
 from loraloom.studio.rows import added, as_job
 from loraloom.studio.tables import jobs, pictures, prompts
 
@@ -43,22 +43,28 @@ class Saved:
 
 
 class Pictures:
-    """All pictures of an installation's playground."""
+    """All pictures of an installation's playground, as somebody may see and change them."""
 
     def __init__(self, database: Database, library: Library, person: Person = ALONE) -> None:
-        """As `person` sees them: others' private pictures are not there, new ones are theirs."""
+        """`library`: as the same person sees it."""
         self._database = database
         self._library = library
         self._person = person
-        self._seen = readable(person, jobs.c.owner_id, jobs.c.visibility)
+        self._seen = readable(person, pictures.c.owner_id, pictures.c.visibility)
+        mine = prompts.c.owner_id == person.id
+        self._own = or_(mine, prompts.c.owner_id.is_(None)) if person.is_owner else mine
+
+    def seen_by(self, person: Person) -> Pictures:
+        """The same pictures as somebody sees and may change them; saved prompts are one's own."""
+        return Pictures(self._database, self._library.seen_by(person), person)
 
     def ask(self, ask: Ask) -> Job:
         """Queue what is asked for.
 
-        Raises AdapterUnknown, AdapterRefused, BaseUnknown, Forbidden.
+        Raises AdapterUnknown, AdapterRefused, BaseUnknown, ConfigInvalid, Forbidden.
         """
         check(self._person, "add")
-        named_base(self._person, ask.base)
+        refuse_folder(self._person, ask.base)
         used = [(self._library.get(use.adapter), use.scale) for use in ask.adapters if use.on]
         base = chosen_base(ask.base, [adapter for adapter, _ in used])
         prompt = with_triggers(ask.prompt, used) if ask.complete else ask.prompt
@@ -86,10 +92,12 @@ class Pictures:
                 connection, task=Task.GENERATE, settings=orders.to_toml(order), name=name,
                 steps=0, priority=PRIORITY, owner_id=self._person.id,
             )  # fmt: skip
+            whose = {"owner_id": self._person.id, "visibility": Visibility.PRIVATE}
             rows = [
-                {"job_id": job.id, "number": number, "asked": json.dumps(one), "starred": False}
+                {"job_id": job.id, "number": number, "asked": json.dumps(one), "starred": False,
+                 **whose}
                 for number, one in enumerate(told)
-            ]
+            ]  # fmt: skip
             connection.execute(insert(pictures), rows)
             return job
 
@@ -119,8 +127,7 @@ class Pictures:
 
     def beside(self, number: int) -> tuple[int | None, int | None]:
         """The numbers of the newer and the older neighbour."""
-        mine = select(pictures.c.id).join(jobs, pictures.c.job_id == jobs.c.id).where(self._seen)
-        kept = mine.where(pictures.c.trashed_at.is_(None)).limit(1)
+        kept = select(pictures.c.id).where(pictures.c.trashed_at.is_(None), self._seen).limit(1)
         newer = kept.where(pictures.c.id > number).order_by(pictures.c.id)
         older = kept.where(pictures.c.id < number).order_by(pictures.c.id.desc())
         with self._database.reading() as connection:
@@ -128,17 +135,17 @@ class Pictures:
 
     def going(self) -> list[Job]:
         """Jobs that wait, work or have lately failed, the newest first."""
-        found = (
-            select(jobs).where(jobs.c.task == Task.GENERATE, self._seen).order_by(jobs.c.id.desc())
-        )
+        found = select(jobs).where(jobs.c.task == Task.GENERATE).order_by(jobs.c.id.desc())
+        found = found.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
         with self._database.reading() as connection:
             latest = [as_job(row) for row in connection.execute(found.limit(20))]
         waiting = [job for job in latest if job.state not in ENDED]
         return waiting + [job for job in latest[:1] if job.state is State.FAILED]
 
     def in_the_way(self) -> Job | None:
-        """A run that holds the device while pictures wait; None where none does."""
-        held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN, self._seen)
+        """A run that one may see and that holds the device while pictures wait, or None."""
+        held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN)
+        held = held.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
         with self._database.reading() as connection:
             row = connection.execute(held.order_by(jobs.c.id).limit(1)).first()
         return None if row is None else as_job(row)
@@ -146,6 +153,10 @@ class Pictures:
     def star(self, number: int, *, starred: bool) -> Picture:
         """Mark or unmark one."""
         return self._put(number, starred=starred)
+
+    def share(self, number: int, visibility: Visibility) -> Picture:
+        """Say who else may see one."""
+        return self._put(number, visibility=visibility)
 
     def trash(self, number: int) -> Picture:
         """Out of the history, for 30 days."""
@@ -158,54 +169,59 @@ class Pictures:
     def empty_bin(self) -> None:
         """Remove the files of what was thrown away long ago."""
         old = time.time() - BIN_DAYS * 24 * 3600
-        for picture in self._select(pictures.c.trashed_at < old, limit=100_000):
+        everybodys = self.seen_by(ALONE)
+        for picture in everybodys._select(pictures.c.trashed_at < old, limit=100_000):
             for path in (picture.path, picture.small_path):
                 path.unlink(missing_ok=True)
 
     def saved(self) -> list[Saved]:
-        """Prompts that are kept, the newest first."""
-        found = select(prompts).where(prompts.c.owner_id.is_not_distinct_from(self._person.id))
-        found = found.order_by(prompts.c.id.desc()).limit(MOST_SAVED)
+        """The person's own prompts that are kept, the newest first."""
+        found = select(prompts).where(self._own).order_by(prompts.c.id.desc()).limit(MOST_SAVED)
         with self._database.reading() as connection:
             return [Saved(row.id, row.prompt, row.negative) for row in connection.execute(found)]
 
     def save_prompt(self, prompt: str, negative: str) -> None:
         """Keep a prompt; one that is kept already comes first."""
-        values = {"prompt": prompt, "negative": negative, "owner_id": self._person.id}
-        mine = prompts.c.owner_id.is_not_distinct_from(self._person.id)
-        same = mine & (prompts.c.prompt == prompt) & (prompts.c.negative == negative)
+        check(self._person, "add")
+        values: dict[str, object] = {"prompt": prompt, "negative": negative}
+        same = (prompts.c.prompt == prompt) & (prompts.c.negative == negative)
         with self._database.writing() as connection:
-            connection.execute(delete(prompts).where(same))
-            connection.execute(insert(prompts).values(**values, created_at=time.time()))
+            connection.execute(delete(prompts).where(same, self._own))
+            values |= {"created_at": time.time(), "owner_id": self._person.id}
+            connection.execute(insert(prompts).values(**values))
 
     def forget_prompt(self, number: int) -> None:
-        """Keep it no longer."""
+        """Keep it no longer. Raises PictureUnknown where the person has none of that number."""
+        gone = delete(prompts).where(prompts.c.id == number, self._own)
         with self._database.writing() as connection:
-            mine = prompts.c.owner_id.is_not_distinct_from(self._person.id)
-            connection.execute(delete(prompts).where(prompts.c.id == number, mine))
+            if not connection.execute(gone).rowcount:
+                raise PictureUnknown(f"There is no saved prompt {number}.")
+
+    def prompt(self, number: int) -> Saved:
+        """One's own. Raises PictureUnknown."""
+        own = select(prompts).where(prompts.c.id == number, self._own)
+        with self._database.reading() as connection:
+            row = connection.execute(own).first()
+        if row is None:
+            raise PictureUnknown(f"There is no saved prompt {number}.")
+        return Saved(row.id, row.prompt, row.negative)
 
     def _put(self, number: int, **values: object) -> Picture:
-        job = self.get(number).job
-        check(self._person, "change", job.owner_id, job.visibility)
+        """Raises PictureUnknown, Forbidden."""
+        known = self.get(number)
+        check(self._person, "change", known.owner_id, known.visibility)
         with self._database.writing() as connection:
             connection.execute(update(pictures).where(pictures.c.id == number).values(**values))
         return self.get(number)
 
     def _select(self, *conditions: Any, limit: int) -> list[Picture]:
-        mine = select(pictures).join(jobs, pictures.c.job_id == jobs.c.id).where(self._seen)
-        found = mine.where(*conditions).order_by(pictures.c.id.desc()).limit(limit)
+        found = select(pictures).where(*conditions, self._seen).order_by(pictures.c.id.desc())
         with self._database.reading() as connection:
-            rows = connection.execute(found).all()
+            rows = connection.execute(found.limit(limit)).all()
             numbers = {row.job_id for row in rows}
             own = connection.execute(select(jobs).where(jobs.c.id.in_(numbers)))
             by_id = {row.id: as_job(row) for row in own}
         return [as_picture(row, by_id[row.job_id]) for row in rows]
-
-
-def named_base(person: Person, name: str) -> None:
-    """Raise BaseUnknown where somebody who is no owner names a folder of this machine."""
-    if name and not person.is_owner and name not in base_folders():
-        raise BaseUnknown(f"There is no base {name!r}. Known: {', '.join(base_folders())}.")
 
 
 def chosen_base(name: str, used: Sequence[Adapter]) -> Base:

@@ -149,7 +149,6 @@ def _common(path: Path) -> dict[str, Any]:
         "size_bytes": path.stat().st_size,
         "scale": 1.0,
         "parent_id": None,
-        "owner_id": None,
         "visibility": Visibility.PRIVATE,
         "starred": False,
         "alias": "",

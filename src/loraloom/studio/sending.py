@@ -8,21 +8,22 @@ import tempfile
 from pathlib import Path
 
 from loraloom.dataset.intake import import_into
-from loraloom.dataset.store import Store
 from loraloom.errors import PictureUnknown
+from loraloom.studio.datasets import Datasets
 from loraloom.studio.picture import Picture
 
 MOST_LINEAGE = 200
 
 
-def send(store: Store, picture: Picture, dataset: str, caption: str) -> None:
+def send(datasets: Datasets, picture: Picture, dataset: str, caption: str) -> None:
     """Add it to the working set, beside what is there.
 
-    Raises DatasetUnknown, DatasetBusy, IntakeRefused, and PictureUnknown before it is drawn.
+    Raises DatasetUnknown, Forbidden, DatasetBusy, IntakeRefused, and PictureUnknown before it is
+    drawn.
     """
     if not picture.is_drawn:
         raise PictureUnknown(f"Picture {picture.id} is not drawn yet.")
-    stored = store.open(dataset)
+    stored = datasets.open_to_change(dataset)
     with tempfile.TemporaryDirectory() as work:
         name = f"picture-{picture.id:06d}.png"
         shutil.copyfile(picture.path, Path(work) / name)

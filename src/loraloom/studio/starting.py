@@ -13,6 +13,7 @@ from loraloom.dataset.snapshot import clean_name
 from loraloom.errors import ConfigInvalid, StartRefused
 from loraloom.studio import draft
 from loraloom.studio.anchored import anchored
+from loraloom.studio.datasets import Datasets
 from loraloom.studio.job import Job
 from loraloom.studio.jobs import Jobs, Start
 from loraloom.studio.plans import Plans
@@ -53,10 +54,13 @@ def start(
     return jobs.add(config, called, priority=priority, parent=parent, start=asked), True
 
 
-def sweep(jobs: Jobs, job_id: int, setting: str, values: Sequence[str]) -> list[Job]:
+def sweep(
+    jobs: Jobs, datasets: Datasets, job_id: int, setting: str, values: Sequence[str]
+) -> list[Job]:
     """A run for each value of one setting, all else as in a run there was, which is their parent.
 
-    All are checked before the first is queued. Raises ConfigInvalid, StartRefused.
+    All are checked before the first is queued. Raises ConfigInvalid, also where they name what the
+    person may not (`draft.refuse_paths`), and StartRefused.
     """
     parent = jobs.get(job_id)
     given = list(dict.fromkeys(value.strip() for value in values if value.strip()))
@@ -70,6 +74,8 @@ def sweep(jobs: Jobs, job_id: int, setting: str, values: Sequence[str]) -> list[
         config_tree.merge(tree, config_tree.parse_assignment(f"{setting}={value}"))
         for value in given
     ]
+    for one in trees:
+        draft.refuse_paths(one, datasets)
     problems = [
         f"{setting} = {value}: {remark.sentence}"
         for value, one in zip(given, trees, strict=True)

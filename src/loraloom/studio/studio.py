@@ -8,6 +8,7 @@ from pathlib import Path
 from loraloom.dataset.store import Store
 from loraloom.settings import data_folder
 from loraloom.studio.database import Database, open_database
+from loraloom.studio.datasets import Datasets
 from loraloom.studio.grids import Grids
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import Library
@@ -26,7 +27,7 @@ class Studio:
     data: Path
     database: Database
     jobs: Jobs
-    datasets: Store
+    datasets: Datasets
     plans: Plans
     people: People
     sessions: Sessions
@@ -36,11 +37,12 @@ class Studio:
     grids: Grids
 
     def seen_by(self, person: Person) -> Studio:
-        """With the jobs, adapters and pictures as somebody sees them."""
-        jobs, library = self.jobs.seen_by(person), self.library.seen_by(person)
-        pictures = Pictures(self.database, library, person)
-        grids = Grids(self.database, library, jobs, person)
-        return replace(self, jobs=jobs, library=library, pictures=pictures, grids=grids)
+        """With all that can be owned as somebody sees it."""
+        return replace(
+            self, jobs=self.jobs.seen_by(person), datasets=self.datasets.seen_by(person),
+            library=self.library.seen_by(person), pictures=self.pictures.seen_by(person),
+            grids=self.grids.seen_by(person),
+        )  # fmt: skip
 
 
 def open_studio() -> Studio:
@@ -48,6 +50,7 @@ def open_studio() -> Studio:
     database = open_database()
     jobs, library = Jobs(database), Library(database)
     return Studio(
-        data_folder(), database, jobs, Store(), Plans(), People(database), Sessions(database),
-        Tokens(database), library, Pictures(database, library), Grids(database, library, jobs),
+        data_folder(), database, jobs, Datasets(Store()), Plans(), People(database),
+        Sessions(database), Tokens(database), library, Pictures(database, library),
+        Grids(database, library, jobs),
     )  # fmt: skip

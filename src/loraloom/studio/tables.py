@@ -22,7 +22,7 @@ from sqlalchemy import (
 from loraloom.studio.job import Reason, Request, State, Task
 from loraloom.studio.rights import Role, Visibility
 
-VERSION = "0004"
+VERSION = "0005"
 """The newest migration."""
 
 metadata = MetaData(
@@ -68,7 +68,6 @@ jobs = Table(
     Column("start_body", String(64)),  # SHA-256 of what was asked for by it
     Column("owner_id", Integer),  # a person; none: the owners of the studio
     Column("visibility", String(16), nullable=False, server_default=Visibility.PRIVATE),
-
     Column("task", String(16), nullable=False, server_default=Task.TRAIN),
     one_of("state", State),
     one_of("request", Request),
@@ -76,7 +75,6 @@ jobs = Table(
     Index("ix_jobs_queue", "state", "priority", "id"),
     Index("ix_jobs_start_key", "start_key", unique=True),
     Index("ix_jobs_owner", "owner_id", "id"),
-
     Index("ix_jobs_task", "task", "id"),
     sqlite_autoincrement=True,  # the number of a job is never given twice
 )
@@ -182,6 +180,7 @@ adapters = Table(
     Column("created_at", Float, nullable=False),
     Column("trashed_at", Float),
     Index("ix_adapters_list", "trashed_at", "id"),
+    Index("ix_adapters_owner", "owner_id", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -194,6 +193,9 @@ pictures = Table(
     Column("asked", Text, nullable=False),  # JSON: what was asked for
     Column("starred", Boolean, nullable=False),
     Column("trashed_at", Float),
+    Column("owner_id", Integer),
+    Column("visibility", String(16), nullable=False, server_default=Visibility.PRIVATE),
+    Index("ix_pictures_owner", "owner_id", "id"),
     Index("ix_pictures_job", "job_id", "number", unique=True),
     Index("ix_pictures_list", "trashed_at", "id"),
     sqlite_autoincrement=True,
@@ -205,7 +207,7 @@ prompts = Table(
     Column("id", Integer, primary_key=True),
     Column("prompt", Text, nullable=False),
     Column("negative", Text, nullable=False),
-    Column("owner_id", Integer),
     Column("created_at", Float, nullable=False),
+    Column("owner_id", Integer),  # who alone sees it; none: the owners of the studio
     sqlite_autoincrement=True,
 )

@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loraloom.dataset.source import shown_name
 from loraloom.errors import DiskFull, UploadRefused, UploadTooLarge, UploadUnknown
 from loraloom.files import telling_failures, write_atomic
 from loraloom.settings import IntakeLimits
+from loraloom.studio.rights import ALONE, Person, Visibility, check, may
 
 KEPT_S = 24 * 3600.0
 """After so long without a byte an upload is abandoned."""
@@ -41,6 +42,13 @@ class Upload:
     """Bytes that it will have."""
     offset: int
     """Bytes that have come."""
+    owner_id: int | None = None
+    """Who sends it; None: an owner of the studio."""
+
+    @property
+    def visibility(self) -> Visibility:
+        """Nobody else's business."""
+        return Visibility.PRIVATE
 
     @property
     def is_complete(self) -> bool:
@@ -48,23 +56,43 @@ class Upload:
         return self.offset == self.size
 
 
-class Uploads:
-    """All uploads of an installation."""
+@dataclass
+class _Under:
+    """What is under way."""
 
-    def __init__(self, root: Path, limits: Callable[[], IntakeLimits]) -> None:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    sizes: dict[str, int] | None = None
+    swept_s: float = 0.0
+
+
+class Uploads:
+    """All uploads of an installation, of which each person sees the own ones."""
+
+    def __init__(
+        self,
+        root: Path,
+        limits: Callable[[], IntakeLimits],
+        person: Person = ALONE,
+        under: _Under | None = None,
+    ) -> None:
         self._root = root
         self._limits = limits
-        self._lock = threading.Lock()
-        self._sizes: dict[str, int] | None = None
-        self._swept_s = 0.0
+        self._person = person
+        self._under = under or _Under()
+
+    def seen_by(self, person: Person) -> Uploads:
+        """The same as somebody sees them; what is begun is theirs."""
+        return Uploads(self._root, self._limits, person, self._under)
 
     def begin(self, name: str, size: int) -> Upload:
-        """Announce a file. Raises UploadTooLarge, DiskFull."""
-        with self._lock:
-            if time.monotonic() - self._swept_s > SWEPT_EVERY_S or self._sizes is None:
-                self._sizes = self._sweep()
-                self._swept_s = time.monotonic()
-            return self._begin(name, size, self._sizes)
+        """Announce a file. Raises UploadTooLarge, DiskFull, Forbidden."""
+        check(self._person, "add")
+        under = self._under
+        with under.lock:
+            if time.monotonic() - under.swept_s > SWEPT_EVERY_S or under.sizes is None:
+                under.sizes = self._sweep()
+                under.swept_s = time.monotonic()
+            return self._begin(name, size, under.sizes)
 
     def _begin(self, name: str, size: int, sizes: dict[str, int]) -> Upload:
         limits = self._limits()
@@ -83,10 +111,12 @@ class Uploads:
             free = shutil.disk_usage(self._root).free
         if size > free:
             raise DiskFull(f"{size:,} bytes are to come, and the disk has room for {free:,}.")
-        made = Upload(secrets.token_hex(16), shown_name(name)[:LONGEST_NAME], size, 0)
+        made = Upload(
+            secrets.token_hex(16), shown_name(name)[:LONGEST_NAME], size, 0, self._person.id
+        )
         with telling_failures(self._root):
             self._bytes(made.id).touch()
-        about = {"name": made.name, "size": size}
+        about = {"name": made.name, "size": size, "owner": made.owner_id}
         write_atomic(self._about(made.id), json.dumps(about).encode(), durable=False)
         sizes[made.id] = size
         return made
@@ -97,13 +127,15 @@ class Uploads:
             if not ID.fullmatch(upload):
                 raise ValueError(upload)
             about = json.loads(self._about(upload).read_text(encoding="utf-8"))
+            if not may(self._person, "read", about.get("owner")):
+                raise ValueError(upload)
             offset = self._bytes(upload).stat().st_size
         except (OSError, ValueError) as error:
             raise UploadUnknown(
                 f"There is no upload {upload[:40]!r}; what nobody goes on with is removed after a "
                 "day. Send the file again."
             ) from error
-        return Upload(upload, about["name"], about["size"], offset)
+        return Upload(upload, about["name"], about["size"], offset, about.get("owner"))
 
     @contextmanager
     def appending(self, upload: str, offset: int) -> Iterator[Callable[[bytes], None]]:
@@ -150,21 +182,22 @@ class Uploads:
         with telling_failures(self._root):
             self._about(upload).unlink(missing_ok=True)
             self._bytes(upload).unlink(missing_ok=True)
-        with self._lock:
-            if self._sizes:
-                self._sizes.pop(upload, None)
+        with self._under.lock:
+            if self._under.sizes:
+                self._under.sizes.pop(upload, None)
 
     def _sweep(self) -> dict[str, int]:
         """Remove what was abandoned; the sizes of what is left."""
         oldest_s = time.time() - KEPT_S
         sizes = {}
+        everybodys = self.seen_by(ALONE)
         for path in self._root.glob("*.part"):
             with suppress(OSError, UploadUnknown):  # somebody else removed it
                 if path.stat().st_mtime < oldest_s:
                     self._about(path.stem).unlink(missing_ok=True)
                     path.unlink(missing_ok=True)
                 else:
-                    sizes[path.stem] = self.get(path.stem).size
+                    sizes[path.stem] = everybodys.get(path.stem).size
         return sizes
 
     def _about(self, upload: str) -> Path:

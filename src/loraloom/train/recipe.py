@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from loraloom import families, kinds
 from loraloom.config import TextEncoderConfig, TrainConfig, Tree
@@ -115,6 +115,13 @@ def fill(
     config = validate(merge(_derived(tree, kind, profile, images), _objective(tree, info), tree))
     fit.check(config, info)
     return config
+
+
+def fewest_steps(info: FamilyInfo, profile: BaseProfile, kind: Kind, images: int) -> int:
+    """The steps of the shortest preset for so many pictures."""
+    tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
+    presets: tuple[Preset, ...] = get_args(Preset)
+    return min(_steps(tree["schedule"], images, preset) for preset in presets)
 
 
 def _of_kind(defaults: Mapping[str, Any], kind: Kind) -> Tree:

@@ -15,7 +15,7 @@ from loraloom.dataset import reference
 from loraloom.dataset.folder import Dataset, with_trigger
 from loraloom.errors import ConfigInvalid, NothingToTrain
 from loraloom.families.base import Family
-from loraloom.families.info import BaseProfile
+from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.settings import resolve_base
 from loraloom.train import batches, clips, fit, optimiser, quantised, sharded
@@ -25,8 +25,7 @@ from loraloom.train.events import Warned
 from loraloom.train.objective import zero_terminal_snr
 from loraloom.train.precision import choose_device, choose_dtype, name_of
 from loraloom.train.processes import Processes, join
-
-FEWEST_STEPS = 500
+from loraloom.train.recipe import fewest_steps
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         warnings=(
             *map(Warned, dataset.notes),
             *_warnings(config, everything, changed),
+            *_short(config, family.info, profile, len(everything)),
             *map(Warned, _other_expert(config, family)),
             *map(Warned, clips.warnings(dataset.items, config.data, profile)),
         ),
@@ -246,8 +246,14 @@ def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) 
             f"schedule.steps = {config.schedule.steps}: the learning rate never comes to its peak. "
             "Lower it."
         )
-    if config.schedule.steps < FEWEST_STEPS:
+
+
+def _short(
+    config: TrainConfig, info: FamilyInfo, profile: BaseProfile, images: int
+) -> Iterator[Warned]:
+    steps, fewest = config.schedule.steps, fewest_steps(info, profile, config.kind, images)
+    if steps < fewest:
         yield Warned(
-            f"schedule.steps = {config.schedule.steps} is short: under {FEWEST_STEPS} steps an "
-            "adapter often learns too little."
+            f"schedule.steps = {steps} is short: for {profile.title} and {images} pictures even "
+            f"the shortest preset takes {fewest} steps. The adapter may learn too little."
         )

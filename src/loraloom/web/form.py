@@ -45,7 +45,7 @@ class Input:
     @property
     def title(self) -> str:
         """Its last word, readable."""
-        return self.name.rpartition(".")[2].replace("_", " ")
+        return self.name.rpartition(".")[2].replace("_", " ").capitalize()
 
     def read(self, text: str) -> object:
         """The value that the text stands for; the text itself where it stands for none."""
@@ -90,6 +90,11 @@ class Group:
     name: str
     help: str
     inputs: tuple[Input, ...]
+
+    @property
+    def title(self) -> str:
+        """Its name, readable."""
+        return self.name.replace("_", " ").capitalize()
 
 
 @cache

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import loraloom
-from loraloom.studio.rights import may
+from loraloom.studio.rights import Action, may
 from loraloom.web import texts
 from loraloom.web.problems import Problem
-from loraloom.web.who import entry, studio
+from loraloom.web.who import Owned, entry, studio
 
 FLASH = "notice"
 """The cookie that holds a sentence for the next page."""
@@ -29,10 +29,27 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     """A whole page; a sentence that `back` left is shown on it once."""
     theme = request.cookies.get("theme", "auto")
     notice = request.cookies.get(FLASH)
+    person = entry(request).person
+    names = cache(lambda: {one.id: one.name for one in studio(request).people.all()})
+
+    def can(action: Action, thing: Owned | None = None) -> bool:
+        """Whether whoever asks may do that, to a thing or at all."""
+        if thing is None:
+            return may(person, action)
+        return may(person, action, thing.owner_id, thing.visibility)
+
+    def owner_of(thing: Owned) -> str:
+        """Whose it is, if it is somebody else's."""
+        number = thing.owner_id
+        return "" if number in (None, person.id) else names().get(number, "")
+
     html = _environment().get_template(template).render(
         request=request,
         studio=studio(request),
-        person=entry(request).person,
+        person=person,
+        is_team=entry(request).is_team,
+        can=can,
+        owner_of=owner_of,
         path=request.url.path,
         theme=theme if theme in ("light", "dark") else "auto",
         language=texts.language(),
@@ -79,7 +96,7 @@ def _environment() -> Environment:
     made.install_gettext_callables(  # type: ignore[attr-defined]
         texts.translate, texts.translate_plural, newstyle=True
     )
-    made.globals |= {"static": static, "version": loraloom.__version__, "may": may}
+    made.globals |= {"static": static, "version": loraloom.__version__}
     made.filters |= {
         "ago": ago, "when": when, "number": number, "span": span, "bytes": size,
         "filename": lambda path: Path(str(path)).name,

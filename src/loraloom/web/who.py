@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -13,10 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loraloom.errors import Forbidden, LoraloomError, SignInRequired
 from loraloom.settings import intake_limits
-from loraloom.studio.adapter import Adapter
-from loraloom.studio.job import Job
-from loraloom.studio.rights import ALONE, NOBODY, Person, check
+from loraloom.studio.datasets import Belonging
+from loraloom.studio.rights import ALONE, NOBODY, Person, Visibility, check
 from loraloom.studio.studio import Studio
+from loraloom.studio.workbench import Workbench
 from loraloom.web.guard import COOKIE, SAFE
 from loraloom.web.limits import Limits
 from loraloom.web.problems import Problem, problem_of
@@ -32,13 +32,52 @@ BY_HAND = ("/api/v1/session", "/api/v1/sessions", "/api/v1/tokens", "/api/v1/peo
 """What no token may change: a stolen one must not make others."""
 MOST_BODY = 4 * 2**20
 MOST_STRANGERS_BODY = 16 * 2**10
-OWNED: Mapping[str, Callable[[Studio, int], Job | Adapter]] = {
-    "job": lambda studio, n: studio.jobs.get(n),
-    "adapter": lambda studio, n: studio.library.get(n),
-    "picture": lambda studio, n: studio.pictures.get(n).job,
-    "grid": lambda studio, n: studio.grids.get(n).job,
+
+
+class Owned(Protocol):
+    """What somebody owns."""
+
+    @property
+    def owner_id(self) -> int | None:
+        """Who; None: the owners of the studio."""
+
+    @property
+    def visibility(self) -> Visibility:
+        """Who else may read it."""
+
+
+def _saved_prompt(request: Request, text: str) -> Belonging:
+    studio(request).pictures.prompt(int(text))
+    return Belonging(entry(request).person.id)
+
+
+def _dataset(request: Request, name: str) -> Belonging | None:
+    """None: there is none yet, and nobody's."""
+    datasets = studio(request).datasets
+    if datasets.is_free(name):
+        return None
+    return datasets.belonging(datasets.open(name).name)
+
+
+def _bench(request: Request) -> Workbench:
+    found: Workbench = request.app.state.workbench
+    return found.seen_by(entry(request).person)
+
+
+NUMBERED: Mapping[str, Callable[[Request, str], Owned]] = {
+    "job": lambda request, text: studio(request).jobs.get(int(text)),
+    "adapter": lambda request, text: studio(request).library.get(int(text)),
+    "picture": lambda request, text: studio(request).pictures.get(int(text)),
+    "grid": lambda request, text: studio(request).grids.get(int(text)).job,
+    "prompt": _saved_prompt,
 }
-"""Parameters of paths that name what somebody owns -> the thing, if it is to be seen."""
+NAMED: Mapping[str, Callable[[Request, str], Owned | None]] = {
+    "dataset": _dataset,
+    "upload": lambda request, text: _bench(request).uploads.get(text),
+    "import": lambda request, text: _bench(request).imports.get(text),
+}
+OWNED = frozenset((*NUMBERED, *NAMED))
+"""Parameters of paths that name what somebody owns; the mappings find it, if it is to be seen."""
 
 
 @dataclass(frozen=True)
@@ -161,18 +200,24 @@ def is_let_in(studio: Studio, entry: Entry) -> bool:
 
 
 def signed_in(request: Request) -> Person:
-    """Whoever sent the request. Raises JobUnknown and Forbidden for what is others'."""
+    """Whoever sent the request. Raises Forbidden, JobUnknown and such for what is others'."""
     person = entry(request).person
     if person is NOBODY and not below(request.url.path, OPEN):
         raise SignInRequired("Sign in first, or send an API token.")
     if not person.is_owner:
-        for name in OWNED.keys() & request.path_params.keys():
-            given = str(request.path_params[name])
-            if given.isascii() and given.isdecimal() and int(given) < 2**31:
-                thing = OWNED[name](studio(request), int(given))
-                if request.method not in SAFE:
-                    check(person, "change", thing.owner_id, thing.visibility)
+        for name in OWNED & request.path_params.keys():
+            thing = _owned(request, name, str(request.path_params[name]))
+            if thing is not None and request.method not in SAFE:
+                check(person, "change", thing.owner_id, thing.visibility)
     return person
+
+
+def _owned(request: Request, name: str, given: str) -> Owned | None:
+    """What the parameter names; None where it is no number, which the route then refuses."""
+    if name in NAMED:
+        return NAMED[name](request, given)
+    is_number = given.isascii() and given.isdecimal() and int(given) < 2**31
+    return NUMBERED[name](request, given) if is_number else None
 
 
 def managing(person: PersonNow) -> Person:

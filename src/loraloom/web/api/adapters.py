@@ -50,6 +50,8 @@ class AdapterBody(BaseModel):
     """The version before it."""
     dataset: str
     dataset_hash: str
+    owner: int | None
+    """The number of the person whose it is; null: the owners of the studio."""
     visibility: Visibility
     starred: bool
     alias: str
@@ -68,7 +70,12 @@ def body(adapter: Adapter) -> AdapterBody:
     """As the API tells it."""
     own = {name: getattr(adapter, name, None) for name in AdapterBody.model_fields}
     created = iso(adapter.created_at) or ""
-    more = {"job": adapter.job_id, "parent": adapter.parent_id, "created": created}
+    more = {
+        "job": adapter.job_id,
+        "parent": adapter.parent_id,
+        "owner": adapter.owner_id,
+        "created": created,
+    }
     return AdapterBody.model_validate({**own, **more, "trashed": iso(adapter.trashed_at)})
 
 

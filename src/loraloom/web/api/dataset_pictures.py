@@ -1,4 +1,4 @@
-"""/datasets/{name}/pictures: the pictures of a dataset, their captions and crops."""
+"""/datasets/{dataset}/pictures: the pictures of a dataset, their captions and crops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from loraloom.web.api.datasets import Strict, Text, Version, state
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
 from loraloom.web.problems import ANSWERS
 
-router = APIRouter(prefix="/datasets/{name}", tags=["datasets"], responses=ANSWERS)
+router = APIRouter(prefix="/datasets/{dataset}", tags=["datasets"], responses=ANSWERS)
 KEPT = "private, max-age=31536000, immutable"
 Words = Annotated[list[str], Field(max_length=100)]
 Shas = Annotated[list[str], Field(max_length=100_000)]

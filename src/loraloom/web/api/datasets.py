@@ -19,10 +19,14 @@ from loraloom.dataset.snapshot import Concept, Contents, balanced
 from loraloom.dataset.stored import SnapshotInfo, StoredDataset
 from loraloom.findings import Severity
 from loraloom.kinds import Kind
+from loraloom.studio.bases import refuse_folder
 from loraloom.studio.checks import Aim
-from loraloom.web.bench import BenchNow, DatasetNow
+from loraloom.studio.rights import Visibility
+from loraloom.studio.studio import Studio
+from loraloom.web.api.jobs import Sharing
+from loraloom.web.bench import BenchNow, DatasetNow, Name
 from loraloom.web.problems import ANSWERS
-from loraloom.web.who import StudioNow
+from loraloom.web.who import PersonNow, StudioNow
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=ANSWERS)
 Version = Annotated[str, Query(max_length=64)]
@@ -64,6 +68,9 @@ class DatasetBody(BaseModel):
     versions: list[VersionBody]
     last_edit: str
     can_undo: bool
+    owner: int | None
+    """The number of the person whose it is; null: the owners of the studio."""
+    visibility: Visibility
 
 
 class NewDataset(Strict):
@@ -180,8 +187,8 @@ def state(stored: StoredDataset, version: str) -> Contents:
     return stored.read_snapshot(version) if version else stored.working
 
 
-def _body(stored: StoredDataset) -> DatasetBody:
-    contents = stored.working
+def _body(studio: Studio, stored: StoredDataset) -> DatasetBody:
+    contents, whose = stored.working, studio.datasets.belonging(stored.name)
     counts = contents.counts()
     return DatasetBody(
         name=stored.name,
@@ -195,6 +202,8 @@ def _body(stored: StoredDataset) -> DatasetBody:
         versions=[_version(info) for info in versions(stored)],
         last_edit=stored.last_edit,
         can_undo=stored.can_undo,
+        owner=whose.owner_id,
+        visibility=whose.visibility,
     )
 
 
@@ -205,55 +214,62 @@ def _version(info: SnapshotInfo) -> VersionBody:
 @router.get("")
 def list_datasets(studio: StudioNow) -> list[DatasetBody]:
     """List the datasets by name."""
-    return [_body(studio.datasets.open(name)) for name in studio.datasets.names()]
+    return [_body(studio, studio.datasets.open(name)) for name in studio.datasets.names()]
 
 
 @router.post("", status_code=201)
 def create_dataset(studio: StudioNow, new: NewDataset) -> DatasetBody:
     """Make an empty dataset."""
-    return _body(studio.datasets.create(new.name))
+    return _body(studio, studio.datasets.create(new.name))
 
 
-@router.get("/{name}")
-def show_dataset(stored: DatasetNow) -> DatasetBody:
+@router.get("/{dataset}")
+def show_dataset(studio: StudioNow, stored: DatasetNow) -> DatasetBody:
     """One dataset: its concepts and versions."""
-    return _body(stored)
+    return _body(studio, stored)
 
 
-@router.delete("/{name}", status_code=204, response_class=Response)
+@router.delete("/{dataset}", status_code=204, response_class=Response)
 def remove_dataset(studio: StudioNow, stored: DatasetNow) -> Response:
     """Put a dataset into the bin, for 30 days."""
     studio.datasets.remove(stored.name)
     return Response(status_code=204)
 
 
-@router.post("/{name}/recover")
-def recover_dataset(studio: StudioNow, name: str) -> DatasetBody:
+@router.put("/{dataset}/visibility")
+def share_dataset(studio: StudioNow, stored: DatasetNow, given: Sharing) -> DatasetBody:
+    """Show a dataset to everybody with an account, or to nobody else."""
+    studio.datasets.share(stored.name, given.visibility)
+    return _body(studio, stored)
+
+
+@router.post("/{dataset}/recover")
+def recover_dataset(studio: StudioNow, name: Name) -> DatasetBody:
     """Take a removed dataset out of the bin."""
-    return _body(studio.datasets.recover(name))
+    return _body(studio, studio.datasets.recover(name))
 
 
-@router.post("/{name}/undo")
+@router.post("/{dataset}/undo")
 def undo(stored: DatasetNow) -> Undone:
     """Take back the last change; again for the one before."""
     return Undone(undone=stored.undo())
 
 
-@router.post("/{name}/versions", status_code=201)
+@router.post("/{dataset}/versions", status_code=201)
 def keep_version(stored: DatasetNow, new: NewVersion) -> VersionBody:
     """Keep the dataset as it is now, for ever."""
     whole = stored.snapshot(new.note.strip())
     return next(_version(info) for info in stored.snapshots() if info.hash == whole)
 
 
-@router.post("/{name}/restore")
-def restore(stored: DatasetNow, chosen: Chosen) -> DatasetBody:
+@router.post("/{dataset}/restore")
+def restore(studio: StudioNow, stored: DatasetNow, chosen: Chosen) -> DatasetBody:
     """Make the dataset what a version holds; undo takes it back."""
     stored.restore(chosen.hash)
-    return _body(stored)
+    return _body(studio, stored)
 
 
-@router.get("/{name}/difference")
+@router.get("/{dataset}/difference")
 def compare(stored: DatasetNow, old: Version, new: Version = "") -> Difference:
     """What changed from one version to another, or to now."""
     found = snapshot.diff(state(stored, old), state(stored, new))
@@ -267,23 +283,25 @@ def compare(stored: DatasetNow, old: Version, new: Version = "") -> Difference:
     )
 
 
-@router.put("/{name}/concepts")
-def describe_concepts(stored: DatasetNow, concepts: list[ConceptBody]) -> DatasetBody:
+@router.put("/{dataset}/concepts")
+def describe_concepts(
+    studio: StudioNow, stored: DatasetNow, concepts: list[ConceptBody]
+) -> DatasetBody:
     """Give concepts their triggers and repeats."""
     stored.set_concepts(
         [Concept(one.name, one.trigger.strip(), one.repeats) for one in concepts[:1000]]
     )
-    return _body(stored)
+    return _body(studio, stored)
 
 
-@router.post("/{name}/concepts/balance")
-def balance(stored: DatasetNow) -> DatasetBody:
+@router.post("/{dataset}/concepts/balance")
+def balance(studio: StudioNow, stored: DatasetNow) -> DatasetBody:
     """Choose repeats so that all concepts weigh the same."""
     stored.set_concepts(balanced(stored.working))
-    return _body(stored)
+    return _body(studio, stored)
 
 
-@router.get("/{name}/export", response_class=FileResponse)
+@router.get("/{dataset}/export", response_class=FileResponse)
 def export(bench: BenchNow, stored: DatasetNow, to: Format, v: Version = "") -> FileResponse:
     """A ZIP as another trainer reads it."""
     return packed(bench.cache, stored, to, v)
@@ -307,8 +325,8 @@ def packed(cache: File, stored: StoredDataset, to: Format, version: str) -> File
     )
 
 
-@router.post("/{name}/imports")
-def import_uploads(bench: BenchNow, name: str, new: NewImport) -> ImportBody:
+@router.post("/{dataset}/imports")
+def import_uploads(bench: BenchNow, name: Name, new: NewImport) -> ImportBody:
     """Look at what was uploaded, and store it if `store` says so: all of it or nothing.
 
     The dataset is made by the first import. With `skip_broken` the rest is stored where that is
@@ -330,7 +348,7 @@ def import_uploads(bench: BenchNow, name: str, new: NewImport) -> ImportBody:
     )
 
 
-@router.get("/{name}/checks")
+@router.get("/{dataset}/checks")
 def show_check(
     bench: BenchNow, stored: DatasetNow, kind: Kind | None = None, base: Text = ""
 ) -> CheckBody:
@@ -358,9 +376,10 @@ def show_check(
     )
 
 
-@router.post("/{name}/checks")
-def check(bench: BenchNow, stored: DatasetNow, new: NewCheck) -> CheckBody:
+@router.post("/{dataset}/checks")
+def check(bench: BenchNow, person: PersonNow, stored: DatasetNow, new: NewCheck) -> CheckBody:
     """Check the dataset, in the background; the kind and the base are remembered."""
+    refuse_folder(person, new.base)
     aim = Aim(new.kind, new.base)
     bench.checks.set_aim(stored, aim)
     bench.checks.start(stored, aim)

@@ -13,7 +13,8 @@ from loraloom.errors import PictureUnknown
 from loraloom.generate import order as orders
 from loraloom.studio.grids import Comparison, GridAsk
 from loraloom.studio.picture import Ask, Picture
-from loraloom.web.api.jobs import JobBody
+from loraloom.studio.rights import Visibility
+from loraloom.web.api.jobs import JobBody, Sharing
 from loraloom.web.api.jobs import body as job_body
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
@@ -47,6 +48,9 @@ class PictureBody(BaseModel):
     height_px: int | None
     adapters: list[UsedBody]
     starred: bool
+    owner: int | None
+    """The number of the person whose it is; null: the owners of the studio."""
+    visibility: Visibility
 
 
 class PicturePage(BaseModel):
@@ -70,8 +74,11 @@ class GridBody(BaseModel):
 
 def body(picture: Picture) -> PictureBody:
     """As the API tells it."""
-    own = {"id": picture.id, "job": picture.job.id, "drawn": picture.is_drawn}
-    return PictureBody.model_validate({**picture.settings, **own, "starred": picture.starred})
+    own = {
+        "id": picture.id, "job": picture.job.id, "drawn": picture.is_drawn,
+        "starred": picture.starred, "owner": picture.owner_id, "visibility": picture.visibility,
+    }  # fmt: skip
+    return PictureBody.model_validate({**picture.settings, **own})
 
 
 def grid_body(found: Comparison) -> GridBody:
@@ -132,6 +139,12 @@ def trash_picture(studio: StudioNow, picture: PictureNumber) -> PictureBody:
 def restore_picture(studio: StudioNow, picture: PictureNumber) -> PictureBody:
     """Put a picture back into the history."""
     return body(studio.pictures.restore(picture))
+
+
+@router.put("/pictures/{picture}/visibility")
+def share_picture(studio: StudioNow, picture: PictureNumber, given: Sharing) -> PictureBody:
+    """Show a picture to everybody with an account, or to nobody else."""
+    return body(studio.pictures.share(picture, given.visibility))
 
 
 @router.post("/grids", status_code=202)

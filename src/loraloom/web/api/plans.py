@@ -13,7 +13,7 @@ from loraloom.studio import draft
 from loraloom.studio.plans import Plan
 from loraloom.train.recipe import Preset
 from loraloom.web.problems import ANSWERS
-from loraloom.web.who import PersonNow, StudioNow
+from loraloom.web.who import StudioNow
 
 router = APIRouter(tags=["plans"], responses=ANSWERS)
 
@@ -42,10 +42,9 @@ class RecipeBody(BaseModel):
 
 
 @router.post("/recipes")
-def complete(studio: StudioNow, person: PersonNow, asked: Asked) -> RecipeBody:
+def complete(studio: StudioNow, asked: Asked) -> RecipeBody:
     """Complete settings by the defaults of base, kind and number of pictures; nothing is kept."""
-    if not person.is_owner:
-        draft.refuse_paths(asked.settings)
+    draft.refuse_paths(asked.settings, studio.datasets)
     found = draft.look(asked.settings, asked.preset, studio.plans)
     return RecipeBody(
         settings=found.config.model_dump(mode="json", exclude_none=True),
@@ -60,10 +59,9 @@ def complete(studio: StudioNow, person: PersonNow, asked: Asked) -> RecipeBody:
 
 
 @router.post("/plans")
-def plan(studio: StudioNow, person: PersonNow, asked: Asked) -> Plan:
+def plan(studio: StudioNow, asked: Asked) -> Plan:
     """Estimate the memory and time of a run here; where it does not fit, measures by their cost."""
-    if not person.is_owner:
-        draft.refuse_paths(asked.settings)
+    draft.refuse_paths(asked.settings, studio.datasets)
     found = draft.look(asked.settings, asked.preset)
     wrong = [remark.sentence for remark in found.blocking if remark.about in ("base", "settings")]
     if wrong:

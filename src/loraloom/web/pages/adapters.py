@@ -13,14 +13,15 @@ from loraloom.errors import JobUnknown
 from loraloom.kinds import Kind
 from loraloom.studio import bases, importing
 from loraloom.studio.adapter import TAGS, Adapter
-from loraloom.studio.library import BIN_DAYS, PAGE, Edit, Filter, may_change
+from loraloom.studio.library import BIN_DAYS, PAGE, Edit, Filter
 from loraloom.studio.rights import Visibility
 from loraloom.web.api.adapters import AdapterNumber, Word
 from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
+from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
-from loraloom.web.who import PersonNow, StudioNow
+from loraloom.web.who import StudioNow
 
 router = APIRouter(prefix="/adapters")
 SAMPLES = 24
@@ -80,9 +81,7 @@ def import_files(studio: StudioNow, files: list[UploadFile]) -> Response:
 
 
 @router.get("/{adapter}")
-def show(
-    request: Request, studio: StudioNow, person: PersonNow, adapter: AdapterNumber
-) -> Response:
+def show(request: Request, studio: StudioNow, adapter: AdapterNumber) -> Response:
     """All that is known of one adapter."""
     studio.library.register()
     found = studio.library.get(adapter)
@@ -91,7 +90,6 @@ def show(
         request,
         "adapters/adapter.html",
         adapter=found,
-        own=may_change(person, found),
         base=base,
         families=_titles(),
         versions=studio.library.versions(found),
@@ -116,13 +114,14 @@ def edit(
     trigger: Annotated[str, Form()] = "",
     base: Annotated[str, Form()] = "",
     scale: Annotated[str, Form()] = "1",
-    visibility: Annotated[str, Form()] = "private",
+    visibility: Annotated[str, Form()] = "",
     alias: Annotated[str, Form()] = "",
 ) -> Response:
     """Keep what the form says."""
     values = {
         "name": name, "description": description, "kind": kind or None, "tags": tags.split(","),
-        "trigger": trigger, "base": base, "scale": scale, "visibility": visibility, "alias": alias,
+        "trigger": trigger, "base": base, "scale": scale, "visibility": visibility or None,
+        "alias": alias,
     }  # fmt: skip
     studio.library.edit(adapter, checked(Edit, values))
     return back(f"/adapters/{adapter}", _("Kept."))
@@ -139,6 +138,15 @@ def star(
     studio.library.get(adapter)
     studio.library.edit(adapter, Edit(starred=starred))
     return back(own(then))
+
+
+@router.post("/{adapter}/share")
+def share(
+    studio: StudioNow, adapter: AdapterNumber, visibility: Annotated[Visibility, Form()]
+) -> Response:
+    """Show it to everybody with an account, or to nobody else."""
+    studio.library.edit(adapter, Edit(visibility=visibility))
+    return back(f"/adapters/{adapter}", said(visibility))
 
 
 @router.post("/{adapter}/{action}")

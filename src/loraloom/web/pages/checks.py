@@ -14,6 +14,7 @@ from loraloom.dataset.readiness.stored import Report
 from loraloom.errors import CaptionEditInvalid
 from loraloom.findings import Finding, Severity
 from loraloom.kinds import Kind, info
+from loraloom.studio.bases import refuse_folder
 from loraloom.studio.checks import Aim
 from loraloom.web.api.datasets import Text
 from loraloom.web.bench import BenchNow, DatasetNow
@@ -22,8 +23,9 @@ from loraloom.web.pages.gallery import common
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
+from loraloom.web.who import PersonNow
 
-router = APIRouter(prefix="/datasets/{name}")
+router = APIRouter(prefix="/datasets/{dataset}")
 SHOWN = 12
 MENDED_BY_WORDS = frozenset(
     ("trigger-missing", "trigger-inconsistent", "identity-leak", "style-leak", "object-leak",
@@ -107,11 +109,13 @@ def bases() -> dict[str, str]:
 @router.post("/checks")
 def check(
     bench: BenchNow,
+    person: PersonNow,
     stored: DatasetNow,
     kind: Annotated[Kind, Form()],
     base: Annotated[str, Form(max_length=500)],
 ) -> Response:
     """Begin a check; what the dataset is for is remembered."""
+    refuse_folder(person, base.strip())
     aim = Aim(kind, base.strip())
     bench.checks.set_aim(stored, aim)
     bench.checks.start(stored, aim)

@@ -13,8 +13,11 @@ from loraloom.dataset.snapshot import Contents
 from loraloom.dataset.store import BIN_DAYS
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import DatasetDamaged
-from loraloom.web.bench import DatasetNow
+from loraloom.studio.datasets import Belonging, Datasets
+from loraloom.studio.rights import Visibility
+from loraloom.web.bench import DatasetNow, Name
 from loraloom.web.render import back, page
+from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -29,6 +32,7 @@ class Card:
     name: str
     contents: Contents
     versions: int
+    whose: Belonging
     problem: str = ""
 
     @property
@@ -57,17 +61,18 @@ def datasets(request: Request, studio: StudioNow) -> Response:
     return page(
         request,
         "datasets/list.html",
-        cards=[_card(store.open(name)) for name in store.names()],
-        removed=[name for name in removed if not store.has(name)],
+        cards=[_card(store, store.open(name)) for name in store.names()],
+        removed=[name for name in removed if store.is_free(name)],
         bin_days=BIN_DAYS,
     )
 
 
-def _card(stored: StoredDataset) -> Card:
+def _card(store: Datasets, stored: StoredDataset) -> Card:
+    whose = store.belonging(stored.name)
     try:
-        return Card(stored.name, stored.working, len(stored.snapshots()))
+        return Card(stored.name, stored.working, len(stored.snapshots()), whose)
     except DatasetDamaged as error:
-        return Card(stored.name, Contents(), 0, str(error))
+        return Card(stored.name, Contents(), 0, whose, str(error))
 
 
 @router.post("")
@@ -77,14 +82,23 @@ def create(studio: StudioNow, name: Annotated[str, Form()] = "") -> Response:
     return back(url(made.name), _("The dataset is there. Bring pictures into it."))
 
 
-@router.post("/{name}/remove")
+@router.post("/{dataset}/remove")
 def remove(studio: StudioNow, stored: DatasetNow) -> Response:
     """Into the bin."""
     studio.datasets.remove(stored.name)
     return back("/datasets", _("The dataset lies in the bin for 30 days."))
 
 
-@router.post("/{name}/recover")
-def recover(studio: StudioNow, name: str) -> Response:
+@router.post("/{dataset}/share")
+def share(
+    studio: StudioNow, stored: DatasetNow, visibility: Annotated[Visibility, Form()]
+) -> Response:
+    """Show it to everybody with an account, or to nobody else."""
+    studio.datasets.share(stored.name, visibility)
+    return back(url(stored.name), said(visibility))
+
+
+@router.post("/{dataset}/recover")
+def recover(studio: StudioNow, name: Name) -> Response:
     """Out of the bin."""
     return back(url(studio.datasets.recover(name).name), _("The dataset is back."))

@@ -25,7 +25,7 @@ from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
 
-router = APIRouter(prefix="/datasets/{name}")
+router = APIRouter(prefix="/datasets/{dataset}")
 Shas = Annotated[list[str], Form(max_length=100_000)]
 Line = Annotated[str, Form(max_length=2000)]
 
@@ -71,6 +71,8 @@ def common(
     report = bench.checks.report(stored)
     return {
         "name": stored.name,
+        "whose": bench.store.belonging(stored.name),
+        "mine": bench.store.is_own(stored.name),
         "root": url(stored.name),
         "api": f"/api/v1{url(stored.name)}",
         "contents": contents,

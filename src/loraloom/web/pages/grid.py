@@ -13,9 +13,11 @@ from loraloom.generate import order as orders
 from loraloom.studio import bases
 from loraloom.studio.grids import GridAsk
 from loraloom.studio.library import Filter
+from loraloom.studio.rights import Visibility
 from loraloom.web.api.pictures import GridNumber
 from loraloom.web.checked import checked
 from loraloom.web.render import back, page, part
+from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -106,6 +108,15 @@ def show(request: Request, studio: StudioNow, grid: GridNumber) -> Response:
     waits = found.job.state == "queued"
     held = studio.pictures.in_the_way() if waits else None
     return page(request, "grid/grid.html", found=found, job=found.job, held=held)
+
+
+@router.post("/{grid}/share")
+def share(
+    studio: StudioNow, grid: GridNumber, visibility: Annotated[Visibility, Form()]
+) -> Response:
+    """Show it to everybody with an account, or to nobody else."""
+    studio.jobs.share(studio.grids.get(grid).job.id, visibility)
+    return back(f"/grid/{grid}", said(visibility))
 
 
 @router.get("/{grid}/page.html")

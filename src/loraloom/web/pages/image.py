@@ -22,7 +22,7 @@ from loraloom.web.pages.gallery import common
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 
-router = APIRouter(prefix="/datasets/{name}")
+router = APIRouter(prefix="/datasets/{dataset}")
 Pixels = Annotated[int, Form(ge=0, le=10**6)]
 
 

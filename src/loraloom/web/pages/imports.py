@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from loraloom.dataset.intake import Uncaptioned
@@ -18,6 +18,7 @@ from loraloom.web.texts import translate as _
 
 router = APIRouter(prefix="/imports")
 PIECE_BYTES = 2**20
+Number = Annotated[str, Path(alias="import", max_length=64)]
 
 
 @router.post("")
@@ -47,8 +48,8 @@ def _name_of(files: list[UploadFile]) -> str:
     return folder_name(first.rpartition(".")[0]) or "pictures"
 
 
-@router.get("/{number}")
-def show(request: Request, bench: BenchNow, number: str) -> Response:
+@router.get("/{import}")
+def show(request: Request, bench: BenchNow, number: Number) -> Response:
     """What the import would bring, or how far it is."""
     one = bench.imports.get(number)
     return page(
@@ -64,8 +65,8 @@ def show(request: Request, bench: BenchNow, number: str) -> Response:
     )
 
 
-@router.get("/{number}/thumbs/{sha256}")
-def thumb(bench: BenchNow, number: str, sha256: Sha) -> Response:
+@router.get("/{import}/thumbs/{sha256}")
+def thumb(bench: BenchNow, number: Number, sha256: Sha) -> Response:
     """The small copy of a picture that is not stored yet."""
     one = bench.imports.get(number)
     place = bench.thumbs.place(sha256)
@@ -74,22 +75,24 @@ def thumb(bench: BenchNow, number: str, sha256: Sha) -> Response:
     return FileResponse(place, media_type="image/webp", headers={"Cache-Control": "private"})
 
 
-@router.post("/{number}/store")
-def store(bench: BenchNow, number: str, skip_broken: Annotated[bool, Form()] = False) -> Response:
+@router.post("/{import}/store")
+def store(
+    bench: BenchNow, number: Number, skip_broken: Annotated[bool, Form()] = False
+) -> Response:
     """Store all of it, or what is sound."""
     bench.imports.store(number, skip_broken=skip_broken)
     return RedirectResponse(f"/imports/{number}", status_code=303)
 
 
-@router.post("/{number}/again")
-def again(bench: BenchNow, number: str, uncaptioned: Annotated[Uncaptioned, Form()]) -> Response:
+@router.post("/{import}/again")
+def again(bench: BenchNow, number: Number, uncaptioned: Annotated[Uncaptioned, Form()]) -> Response:
     """Look once more, with another choice for pictures without caption."""
     bench.imports.look_again(number, uncaptioned)
     return RedirectResponse(f"/imports/{number}", status_code=303)
 
 
-@router.post("/{number}/leave")
-def leave(bench: BenchNow, number: str) -> Response:
+@router.post("/{import}/leave")
+def leave(bench: BenchNow, number: Number) -> Response:
     """Store nothing."""
     one = bench.imports.give_up(number)
     known = bench.store.has(one.dataset)

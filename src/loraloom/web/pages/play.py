@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Path, Query, Request
 from starlette.responses import Response
 
-from loraloom.errors import AdapterUnknown, BaseUnknown
+from loraloom.errors import AdapterUnknown, BaseUnknown, ConfigInvalid, Forbidden
 from loraloom.settings import STARTER, data_folder
 from loraloom.studio import bases, sending
 from loraloom.studio.adapter import Adapter
@@ -18,12 +18,15 @@ from loraloom.studio.bases import Base
 from loraloom.studio.library import Filter
 from loraloom.studio.picture import MOST_ADAPTERS, MOST_AT_ONCE, Ask, Picture
 from loraloom.studio.pictures import PAGE
+from loraloom.studio.rights import Person, Visibility
+from loraloom.studio.studio import Studio
 from loraloom.web.api.pictures import PictureNumber
 from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
+from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
-from loraloom.web.who import StudioNow
+from loraloom.web.who import PersonNow, StudioNow
 
 router = APIRouter(prefix="/play")
 Given = Annotated[str, Query(max_length=2000)]
@@ -36,6 +39,7 @@ OFFERED = 200
 def playground(
     request: Request,
     studio: StudioNow,
+    person: PersonNow,
     prompt: Given = "",
     negative: Given = "",
     base: Given = "",
@@ -68,7 +72,7 @@ def playground(
     if add:
         rows = [*rows, (add, "", True)]
     used = _used(studio, [row for row in rows if row[0] != drop][:MOST_ADAPTERS])
-    chosen = _base(form["base"], [one for one, _, _ in used])
+    chosen = _base(person, form["base"], [one for one, _, _ in used])
     if trashed:
         studio.pictures.empty_bin()
     found = studio.pictures.page(before=before, limit=PAGE + 1, starred=starred, trashed=trashed)
@@ -142,9 +146,11 @@ def save_prompt(studio: StudioNow, prompt: Field = "", negative: Field = "") -> 
 
 
 @router.post("/prompts/{prompt}/forget")
-def forget_prompt(studio: StudioNow, prompt: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> Response:
+def forget_prompt(
+    studio: StudioNow, number: Annotated[int, Path(alias="prompt", ge=1, le=2**31 - 1)]
+) -> Response:
     """Keep a prompt no longer."""
-    studio.pictures.forget_prompt(prompt)
+    studio.pictures.forget_prompt(number)
     return back("/play", _("The prompt is gone."))
 
 
@@ -155,7 +161,7 @@ def show(request: Request, studio: StudioNow, picture: PictureNumber) -> Respons
     newer, older = studio.pictures.beside(picture)
     return page(
         request, "play/picture.html", picture=found, newer=newer, older=older,
-        datasets=studio.datasets.names(),
+        datasets=[n for n in studio.datasets.names() if studio.datasets.is_own(n)],
     )  # fmt: skip
 
 
@@ -169,6 +175,15 @@ def send_to_dataset(
     """Add it to a dataset."""
     sending.send(studio.datasets, studio.pictures.get(picture), dataset, caption)
     return back(f"/play/{picture}", _("The picture is in the dataset."))
+
+
+@router.post("/{picture}/share")
+def share(
+    studio: StudioNow, picture: PictureNumber, visibility: Annotated[Visibility, Form()]
+) -> Response:
+    """Show it to everybody with an account, or to nobody else."""
+    studio.pictures.share(picture, visibility)
+    return back(f"/play/{picture}", said(visibility))
 
 
 @router.post("/{picture}/{action}")
@@ -192,9 +207,20 @@ def change(
         case "cover":
             found = studio.pictures.get(picture)
             cover = str(found.path.relative_to(data_folder()))
-            for one in found.asked["adapters"]:
-                studio.library.set_cover(one["id"], cover)
+            _set_covers(studio, [one["id"] for one in found.asked["adapters"]], cover)
             return back(own(then), _("The picture is the adapter's cover."))
+
+
+def _set_covers(studio: Studio, numbers: Sequence[int], cover: str) -> None:
+    """Of those that one may change. Raises Forbidden where that is none of them."""
+    refused = 0
+    for number in numbers:
+        try:
+            studio.library.set_cover(number, cover)
+        except (AdapterUnknown, Forbidden):
+            refused += 1
+    if refused and refused == len(numbers):
+        raise Forbidden(_("The adapters of this picture belong to somebody else."))
 
 
 def _rows(
@@ -235,14 +261,15 @@ def _like(picture: Picture) -> tuple[dict[str, Any], list[tuple[str, str, bool]]
     return {**form, "count": "1", "compare": ""}, rows
 
 
-def _base(name: str, used: Sequence[Adapter]) -> Base | None:
+def _base(person: Person, name: str, used: Sequence[Adapter]) -> Base | None:
     try:
+        bases.refuse_folder(person, name)
         if name:
             return bases.describe(name)
         if used:
             return bases.for_adapter(used[0].base, used[0].family)
         return bases.describe(STARTER)
-    except BaseUnknown:
+    except (BaseUnknown, ConfigInvalid):
         return None
 
 

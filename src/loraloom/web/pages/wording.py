@@ -21,7 +21,7 @@ from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
 
-router = APIRouter(prefix="/datasets/{name}")
+router = APIRouter(prefix="/datasets/{dataset}")
 Action = Literal["", "replace", "add", "remove", "first", "fix", "complete"]
 SHOWN, FREQUENT = 60, 120
 

@@ -13,6 +13,7 @@ from loraloom.dataset import reference, snapshot
 from loraloom.dataset.snapshot import Difference
 from loraloom.errors import LoraloomError
 from loraloom.studio import described
+from loraloom.studio.datasets import Datasets
 from loraloom.studio.job import Job
 from loraloom.studio.progress import Progress, progress
 from loraloom.web.render import page
@@ -63,7 +64,7 @@ def compare(
         count=len(described.deliberate(changes)),
         changes={name: value for name, value in changes.items() if name not in data},
         data=data,
-        difference=_difference(first, second) if data else None,
+        difference=_difference(studio.datasets, first, second) if data else None,
         step=step,
         pairs=pairs,
     )
@@ -93,12 +94,13 @@ def _pairs(a: Job, b: Job, first: Progress, second: Progress) -> tuple[int | Non
     return (both[-1] if both else None), pairs
 
 
-def _difference(a: Job, b: Job) -> Difference | None:
+def _difference(datasets: Datasets, a: Job, b: Job) -> Difference | None:
     """What was changed in the pictures; None where it cannot be told."""
     contents = []
     for job in (a, b):
         folder = str(tomllib.loads(job.settings)["data"].get("folder", ""))
-        if not folder or not reference.is_stored(folder):
+        named = reference.REFERENCE.fullmatch(folder)
+        if not named or not reference.is_stored(folder) or not datasets.has(named[1]):
             return None
         try:
             contents.append(reference.open_contents(folder)[1])

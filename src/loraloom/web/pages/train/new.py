@@ -6,7 +6,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -82,8 +82,7 @@ def start(request: Request, studio: StudioNow, person: PersonNow, given: Fields)
     try:
         if wish.problem:
             raise ConfigInvalid(wish.problem)
-        if not person.is_owner:
-            draft.refuse_paths(wish.tree)
+        draft.refuse_paths(wish.tree, studio.datasets)
         job, made = starting.start(
             studio.jobs, wish.tree, wish.preset, name=wish.values.get("name", ""),
             parent=wish.parent.id if wish.parent else None, key=key, plans=studio.plans,
@@ -103,8 +102,10 @@ def _page(
     makes_plan: bool = False,
     status: int = 200,
 ) -> Response:
+    refused = _refusal(studio, wish)
+    if refused:
+        wish = _without_places(wish)
     found = draft.look(wish.tree, wish.preset)
-    refused = _refusal(wish, person)
     usable = not refused and not any(r.about in ("base", "settings") for r in found.blocking)
     plan, trouble = _plan(studio, found, makes_plan) if usable else (None, "")
     found = draft.look(wish.tree, wish.preset, studio.plans) if plan else found
@@ -219,15 +220,20 @@ def _filled_from(job: Job) -> dict[str, str]:
     return values
 
 
-def _refusal(wish: Wish, person: Person) -> list[Remark]:
+def _refusal(studio: Studio, wish: Wish) -> list[Remark]:
     if wish.problem:
         return [Remark.told("settings", wish.problem)]
-    if not person.is_owner:
-        try:
-            draft.refuse_paths(wish.tree)
-        except ConfigInvalid as error:
-            return [Remark.told("settings", str(error))]
+    try:
+        draft.refuse_paths(wish.tree, studio.datasets)
+    except ConfigInvalid as error:
+        return [Remark.told("settings", str(error))]
     return []
+
+
+def _without_places(wish: Wish) -> Wish:
+    """Of what is refused nothing is looked at."""
+    tree = {key: value for key, value in wish.tree.items() if key not in ("base", "prior", "data")}
+    return replace(wish, tree=tree)
 
 
 def _plan(studio: Studio, found: Draft, makes: bool) -> tuple[Plan | None, str]:

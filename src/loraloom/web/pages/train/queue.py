@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from loraloom.studio.job import HELD, State
 from loraloom.studio.progress import time_left
+from loraloom.studio.rights import Visibility
 from loraloom.web.api.jobs import Number
 from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
+from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -68,6 +70,13 @@ def move(
     """Earlier or later in the queue."""
     studio.jobs.move(job, places)
     return back(own(then))
+
+
+@router.post("/{job}/share")
+def share(studio: StudioNow, job: Number, visibility: Annotated[Visibility, Form()]) -> Response:
+    """Show it to everybody with an account, or to nobody else."""
+    studio.jobs.share(job, visibility)
+    return back(f"/train/{job}", said(visibility))
 
 
 @router.post("/{job}/{action}")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from loraloom.config import Tree
 from loraloom.errors import JobUnknown
 from loraloom.studio import described, starting
-from loraloom.studio.job import Job, State
+from loraloom.studio.job import Job, State, Task
 from loraloom.studio.progress import STAGES, progress
 from loraloom.studio.studio import Studio
 from loraloom.web import form
@@ -28,8 +28,10 @@ _LOG_BYTES = 32_768
 
 @router.get("/{job}")
 def show(request: Request, studio: StudioNow, job: Number) -> Response:
-    """Everything about a run."""
+    """Everything about a run; pictures that are drawn are in the playground."""
     found = studio.jobs.get(job)
+    if found.task is not Task.TRAIN:
+        return back("/play")
     settings = tomllib.loads(found.settings)
     parent = _parent(studio, found)
     waiting = [one.id for one in studio.jobs.queue()]
@@ -61,7 +63,8 @@ def sweep(
     values: Annotated[str, Form(max_length=2000)],
 ) -> Response:
     """A run for each value; they are shown together with their parent."""
-    made = starting.sweep(studio.jobs, job, setting, values.replace("\n", ",").split(","))
+    given = values.replace("\n", ",").split(",")
+    made = starting.sweep(studio.jobs, studio.datasets, job, setting, given)
     said = translate_plural("%(num)d run was queued.", "%(num)d runs were queued.", len(made))
     return back(f"/train?parent={job}", said % {"num": len(made)})
 

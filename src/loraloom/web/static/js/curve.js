@@ -142,5 +142,8 @@ if (words.job) {
     document.body.dispatchEvent(new CustomEvent(`job:${words.job}`, { detail: [] }));
   });
 }
-if (location.hash === "#cancel") document.getElementById("cancel")?.showModal();
+if (location.hash === "#cancel") {
+  history.replaceState(null, "", location.pathname);
+  document.getElementById("cancel")?.showModal();
+}
 load();

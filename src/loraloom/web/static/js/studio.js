@@ -69,7 +69,15 @@ addEventListener("keydown", (event) => {
 
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
-  if (opener) document.getElementById(opener.dataset.opens).showModal();
+  if (opener) {
+    event.preventDefault(); // without script a link shows what its fragment names
+    document.getElementById(opener.dataset.opens).showModal();
+  }
+  const closer = event.target.closest("dialog[open] [data-closes]");
+  if (closer) {
+    event.preventDefault();
+    closer.closest("dialog").close();
+  }
   event.target.closest("[data-dismisses]")?.closest(".notice").remove();
   if (event.target.closest("[data-collapses]")) {
     localStorage.narrow = document.body.classList.toggle("narrow") ? "1" : "";
