@@ -264,8 +264,8 @@ def test_the_queue_and_a_run_by_keyboard(
         page.goto("/train")
         page.keyboard.press("ArrowDown")
         expect(page.locator(f"#job-{second} .named a")).to_be_focused()
-        page.keyboard.press("Shift+ArrowUp")
-        page.wait_for_load_state("load")
+        with page.expect_navigation():  # the keys are there again once it is loaded
+            page.keyboard.press("Shift+ArrowUp")
         expect(page.locator(f"#job-{second}")).to_contain_text("1 of 2 in the queue")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowDown")
