@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import tempfile
 import time
 import tomllib
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from PIL import Image
@@ -52,12 +54,23 @@ CHANGED: Tree = {"optimiser": {"learning_rate": 5e-4}}
 PROMPTS = [caption(scene, SUBJECT.trigger) for scene in contexts(SUBJECT, 4, seed=7)]
 
 
+OTHER_WORDS = """(words) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const [one, other] of Object.entries(words)) {
+      texts.currentNode.data = texts.currentNode.data.replaceAll(one, other);
+    }
+  }
+}"""
+"""What names this machine is shown as on anybody's."""
+
+
 @dataclass(frozen=True)
 class Look:
     """How a page is looked at."""
 
     name: str
-    theme: str
+    theme: Literal["light", "dark"]
     size: tuple[int, int]
 
 
@@ -148,7 +161,7 @@ def looking(browser: Browser, address: str, look: Look) -> Iterator[BrowserConte
     context = browser.new_context(
         base_url=address, color_scheme=look.theme, locale="en-US", reduced_motion="reduce",
         viewport={"width": width, "height": height},
-    )  # type: ignore[call-overload]  # fmt: skip
+    )  # fmt: skip
     yield context
     context.close()
 
@@ -159,6 +172,8 @@ def shoot(page: Page, name: str, look: Look) -> None:
     expect(page.locator("#plan [hx-trigger=load]")).to_have_count(0, timeout=180_000)
     page.wait_for_function(PICTURES_ARE_THERE, timeout=60_000)
     page.wait_for_timeout(300)  # curves are drawn
+    home = os.environ["LORALOOM_HOME"]
+    page.evaluate(OTHER_WORDS, {platform.platform(): "Linux", home: "~/.loraloom"})
     picture = Image.open(BytesIO(page.screenshot()))
     path = FOLDER / f"{name}-{look.name}.webp"
     for quality in range(QUALITY, 20, -10):
@@ -204,6 +219,7 @@ NEW = {
 
 def shoot_new(browser: Browser, home: Path, wanted: set[str]) -> None:
     """The pages of a studio with nothing in it, and those of accounts."""
+    os.environ["LORALOOM_HOME"] = str(home)
     with studio_server.running(home, "--no-worker") as address:
         for look in LOOKS:
             with looking(browser, address, look) as context:

@@ -42,6 +42,8 @@ class Timing:
 
     path: str
     kib: float
+    cpu_ms: float
+    """Of the server's processor time; what else the machine does hardly counts."""
     p50_ms: float
     p95_ms: float
 
@@ -81,26 +83,34 @@ def served(home: Path, *options: str) -> Iterator[Server]:
 
 
 def ask(server: Server, paths: Sequence[str], times: int) -> list[Timing]:
-    """All addresses in turn, over and over; the first round is not counted."""
+    """Each address so many times, after once that is not counted."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
-    took: dict[str, list[float]] = {path: [] for path in paths}
-    size: dict[str, int] = {}
-    for turn in range(times + 1):
-        for path in paths:
+    process = psutil.Process(server.process.pid)
+    timings = []
+    for path in paths:
+        size = len(_body(connection, path))
+        before, took = process.cpu_times(), []
+        for _ in range(times):
             began = time.perf_counter()
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                raise SystemExit(f"{path} answered {answer.status}: {body[:500]!r}")
-            size[path] = len(body)
-            if turn:
-                took[path].append((time.perf_counter() - began) * 1000)
+            _body(connection, path)
+            took.append((time.perf_counter() - began) * 1000)
+        after = process.cpu_times()
+        cpu_s = after.user + after.system - before.user - before.system
+        p95_ms = statistics.quantiles(took, n=20)[18]
+        timings.append(
+            Timing(path, size / 1024, cpu_s * 1000 / times, statistics.median(took), p95_ms)
+        )
     connection.close()
-    return [
-        Timing(path, size[path] / 1024, statistics.median(ms), statistics.quantiles(ms, n=20)[18])
-        for path, ms in took.items()
-    ]
+    return timings
+
+
+def _body(connection: http.client.HTTPConnection, path: str) -> bytes:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise SystemExit(f"{path} answered {answer.status}: {body[:500]!r}")
+    return body
 
 
 class Listeners:
@@ -153,8 +163,13 @@ def paths(picture: str, job: int, adapter: int, name: str) -> tuple[list[str], l
     return pages, [api + route for route in routes]
 
 
-def watched(server: Server, home: Path, count: int, minutes: float) -> tuple[float, float, int]:
-    """Median seconds a step of one run without and with listeners, and how many were counted."""
+def watched(
+    server: Server, count: int, minutes: float, paths: Sequence[str], times: int
+) -> tuple[float, float, int, list[Timing]]:
+    """Median seconds a step of one run without and with listeners, and how many were counted.
+
+    And how quick the addresses are while it runs and is watched.
+    """
     from bench import studio_data
     from loraloom.studio.job import State
     from loraloom.studio.studio import open_studio
@@ -172,6 +187,9 @@ def watched(server: Server, home: Path, count: int, minutes: float) -> tuple[flo
         windows[is_watched].append((began + SETTLE_S, time.time()))
         if listeners:
             listeners.close()
+    listeners = Listeners(server.port, count)
+    timings = ask(server, paths, times)
+    listeners.close()
     steps = studio.jobs.events(number, names=("step",), limit=100_000)
     seconds = {
         key: [e.body["seconds"] for e in steps if any(a <= e.at <= b for a, b in spans)]
@@ -181,7 +199,7 @@ def watched(server: Server, home: Path, count: int, minutes: float) -> tuple[flo
     studio.database.close()
     return (
         statistics.median(seconds[False]), statistics.median(seconds[True]),
-        len(seconds[False]) + len(seconds[True]),
+        len(seconds[False]) + len(seconds[True]), timings,
     )  # fmt: skip
 
 
@@ -189,13 +207,14 @@ def table(title: str, timings: Sequence[Timing], watched: Sequence[Timing] = ())
     """As Markdown, the slowest first."""
     more = {one.path: one for one in watched}
     heads = " | watched p50 | watched p95" if more else ""
-    print(f"\n| {title} | KiB | p50 ms | p95 ms{heads} |")
-    print("|---|---|---|---" + "|---|---" * bool(more) + "|")
+    print(f"\n| {title} | KiB | CPU ms | p50 ms | p95 ms{heads} |")
+    print("|---|---|---|---|---" + "|---|---" * bool(more) + "|")
     for one in sorted(timings, key=lambda one: -one.p95_ms):
         then = more.get(one.path)
         end = f" | {then.p50_ms:.0f} | {then.p95_ms:.0f}" if then else ""
         flag = " !" if one.p95_ms > TOO_SLOW_MS else ""
-        print(f"| `{one.path[:60]}` | {one.kib:.0f} | {one.p50_ms:.0f} | {one.p95_ms:.0f}{flag}{end} |")
+        figures = f"{one.kib:.0f} | {one.cpu_ms:.0f} | {one.p50_ms:.0f} | {one.p95_ms:.0f}"
+        print(f"| `{one.path[:60]}` | {figures}{flag}{end} |")
 
 
 def main() -> None:
@@ -238,16 +257,18 @@ def measure(home: Path, given: argparse.Namespace) -> None:
         before = server.rss_mib
         timings = ask(server, [*pages, *routes], given.times)
         after = server.rss_mib
-        table("page", timings[: len(pages)])
-        table("route", timings[len(pages) :])
+        then: list[Timing] = []
+        if not given.pages_only:
+            plain, busy, count, then = watched(
+                server, given.listeners, given.minutes, [*pages, *routes], given.times
+            )
+            print(
+                f"{plain:.3f} s a step alone, {busy:.3f} s with {given.listeners} listeners: "
+                f"x {busy / plain:.3f} ({count:,} steps); memory {server.rss_mib:.0f} MiB"
+            )
+        table("page", timings[: len(pages)], then)
+        table("route", timings[len(pages) :], then)
         print(f"\nstart {server.start_s:.1f} s; memory {before:.0f} MiB at first, {after:.0f} MiB")
-        if given.pages_only:
-            return
-        plain, busy, count = watched(server, home, given.listeners, given.minutes)
-        print(
-            f"{plain:.3f} s a step alone, {busy:.3f} s with {given.listeners} listeners: "
-            f"x {busy / plain:.3f} ({count:,} steps); memory {server.rss_mib:.0f} MiB"
-        )
 
 
 if __name__ == "__main__":
