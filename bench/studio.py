@@ -97,6 +97,7 @@ def ask(server: Server, paths: Sequence[str], times: int) -> list[Timing]:
         after = process.cpu_times()
         cpu_s = after.user + after.system - before.user - before.system
         p95_ms = statistics.quantiles(took, n=20)[18]
+        print(f"{path}: {statistics.median(took):.0f} ms", file=sys.stderr)
         timings.append(
             Timing(path, size / 1024, cpu_s * 1000 / times, statistics.median(took), p95_ms)
         )
