@@ -1,4 +1,4 @@
-"""What nobody should send, sent to the API and to the pages: refused in a sentence, or taken safely."""
+"""What nobody should send, to the API and to the pages: refused in a sentence, or safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies hold text only: JSON can name halves of characters, which nothing could store or answer."""
+"""Bodies hold text only: JSON can name halves of characters, which nothing can store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-_HALF = re.compile(rb"\\\\u[dD][89a-fA-F]")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """One of a pair, or one alone; which of them is only known once it is read."""
 
 
