@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import tempfile
 import time
 import tomllib
@@ -20,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
 
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -51,12 +54,23 @@ CHANGED: Tree = {"optimiser": {"learning_rate": 5e-4}}
 PROMPTS = [caption(scene, SUBJECT.trigger) for scene in contexts(SUBJECT, 4, seed=7)]
 
 
+OTHER_WORDS = """(words) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const [one, other] of Object.entries(words)) {
+      texts.currentNode.data = texts.currentNode.data.replaceAll(one, other);
+    }
+  }
+}"""
+"""What names this machine is shown as on anybody's."""
+
+
 @dataclass(frozen=True)
 class Look:
     """How a page is looked at."""
 
     name: str
-    theme: str
+    theme: Literal["light", "dark"]
     size: tuple[int, int]
 
 
@@ -122,14 +136,14 @@ def pages(studio: Studio, grid: int) -> dict[str, str]:
     name = SUBJECT.name
     picture = studio.datasets.open(name).working.pictures[2].sha256
     adapter = studio.library.page()[-1].id
+    play = f"/play?adapter={adapter}:1&prompt={quote(PROMPTS[0])}"
     return {
         "home": "/", "datasets": "/datasets", "dataset": f"/datasets/{name}",
         "image": f"/datasets/{name}/images/{picture}", "captions": f"/datasets/{name}/captions",
         "checks": f"/datasets/{name}/checks", "versions": f"/datasets/{name}/versions",
         "new": f"/train/new?dataset={name}", "train": "/train", "run": f"/train/{first}",
         "compare": f"/compare?a={first}&b={second}", "adapters": "/adapters",
-        "adapter": f"/adapters/{adapter}",
-        "playground": f"/play?adapter={adapter}&scale=1&on={adapter}",
+        "adapter": f"/adapters/{adapter}", "playground": play,
         "picture": f"/play/{studio.pictures.page(limit=1)[0].id}", "grids": "/grid",
         "grid-new": f"/grid/new?adapter={adapter}", "grid": f"/grid/{grid}", "guide": "/guide",
         "settings": "/settings", "privacy": "/settings/privacy", "about": "/settings/about",
@@ -147,7 +161,7 @@ def looking(browser: Browser, address: str, look: Look) -> Iterator[BrowserConte
     context = browser.new_context(
         base_url=address, color_scheme=look.theme, locale="en-US", reduced_motion="reduce",
         viewport={"width": width, "height": height},
-    )  # type: ignore[call-overload]  # fmt: skip
+    )  # fmt: skip
     yield context
     context.close()
 
@@ -158,6 +172,8 @@ def shoot(page: Page, name: str, look: Look) -> None:
     expect(page.locator("#plan [hx-trigger=load]")).to_have_count(0, timeout=180_000)
     page.wait_for_function(PICTURES_ARE_THERE, timeout=60_000)
     page.wait_for_timeout(300)  # curves are drawn
+    home = os.environ["LORALOOM_HOME"]
+    page.evaluate(OTHER_WORDS, {platform.platform(): "Linux", home: "~/.loraloom"})
     picture = Image.open(BytesIO(page.screenshot()))
     path = FOLDER / f"{name}-{look.name}.webp"
     for quality in range(QUALITY, 20, -10):
@@ -195,15 +211,20 @@ def write_zip(folder: Path) -> Path:
     return path
 
 
+NEW = {
+    "welcome": "/", "datasets-empty": "/datasets", "train-empty": "/train",
+    "adapters-empty": "/adapters", "playground-empty": "/play",
+}  # fmt: skip
+
+
 def shoot_new(browser: Browser, home: Path, wanted: set[str]) -> None:
     """The pages of a studio with nothing in it, and those of accounts."""
-    empty = {"welcome": "/", "datasets-empty": "/datasets", "train-empty": "/train",
-             "adapters-empty": "/adapters", "playground-empty": "/play"}  # fmt: skip
+    os.environ["LORALOOM_HOME"] = str(home)
     with studio_server.running(home, "--no-worker") as address:
         for look in LOOKS:
             with looking(browser, address, look) as context:
                 page = context.new_page()
-                for name, path in empty.items():
+                for name, path in NEW.items():
                     if not wanted or name in wanted:
                         page.goto(path)
                         shoot(page, name, look)
@@ -262,7 +283,8 @@ def main() -> None:
                             else:
                                 page.goto(path)
                             shoot(page, name, look)
-            shoot_new(browser, Path(work) / "new", wanted)
+            if not wanted or wanted & {*NEW, "people"}:
+                shoot_new(browser, Path(work) / "new", wanted)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,17 @@ from argon2 import PasswordHasher
 from fastapi.params import Path as PathParameter
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from PIL import Image
 from playwright.sync_api import Browser, expect
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Scope
 
+from loraloom.captions import bulk
 from loraloom.config import TrainConfig
+from loraloom.dataset.intake import import_into
+from loraloom.dataset.snapshot import Concept
 from loraloom.errors import ServerRefused
-from loraloom.studio import passwords
+from loraloom.studio import passwords, starting
 from loraloom.studio.grids import GridAsk
 from loraloom.studio.imports import Import
 from loraloom.studio.library import Edit
@@ -215,6 +219,215 @@ class TestEveryRoute:
         ).is_success
         for path in ("/sign-inx", "/statics", "/api/v1/healthy", "//static/x", "/static/../"):
             assert stranger.get(path).status_code in (303, 401), path
+
+
+class TestNamingWhatIsOthers:
+    """Not in the path, but in the query or the body."""
+
+    @pytest.fixture
+    def hers(self, team: Team, tmp_path: Path) -> Studio:
+        """Maria's part of the studio, with pictures whose captions are secret."""
+        hers = team.studio.seen_by(team.accounts["Maria"].person)
+        folder = tmp_path / "secret"
+        folder.mkdir()
+        for number in range(3):
+            Image.new("RGB", (64, 64), (40 * number, 90, 10)).save(folder / f"{number}.png")
+            (folder / f"{number}.txt").write_text(f"hush {number}")
+        stored = hers.datasets.create("secret")
+        import_into(stored, [folder])
+        stored.set_concepts([Concept("main", "hushword", 7)])
+        return hers
+
+    def test_datasets_of_trainings(self, team: Team, hers: Studio, tmp_path: Path) -> None:
+        tom = team.signed_in("Tom")
+        version = hers.datasets.open("secret").snapshot("kept")
+        named = ("secret", f"secret@{version[:8]}", str(tmp_path), f"{hers.data}/datasets/secret")
+        trees: list[dict[str, object]] = [{"folder": name} for name in named]
+        trees += [{"concepts": [{"folder": name, "trigger": "x"}]} for name in named]
+        told = set()
+        for data in trees:
+            asked = {"settings": {"base": "starter", "trigger": "zk", "data": data}}
+            for url in ("jobs", "recipes", "plans"):
+                answer = tom.post(f"/api/v1/{url}", json=asked)
+                assert answer.status_code == 422, (url, data)
+                assert "hush" not in answer.text
+                told.add(re.sub("'[^']*'", "", answer.json()["detail"]))
+        assert len(told) == 1, "what is private is told from what is not there"
+        for name in ("secret", "nothing"):
+            page = tom.get("/train/new", params={"dataset": name, "kind": "object"}).text
+            assert "is not possible here" in page
+            assert "hushword" not in page and "3 pictures" not in page
+            assert tom.post("/train/new", data={"dataset": name}).status_code == 422
+        assert "secret" not in tom.get("/train/new").text
+        assert team.studio.jobs.all() == []
+        hers.datasets.share("secret", Visibility.PUBLIC)
+        settings = {"base": "starter", "trigger": "zk", "data": {"folder": "secret"}}
+        made = tom.post("/api/v1/jobs", json={"settings": settings})
+        assert made.json()["owner"] == team.accounts["Tom"].id
+
+    def test_folders_are_the_owners_to_name(
+        self, team: Team, hers: Studio, settings: TrainConfig, tmp_path: Path
+    ) -> None:
+        tom = team.signed_in("Tom")
+        his = team.studio.seen_by(team.accounts["Tom"].person)
+        hers.datasets.share("secret", Visibility.PUBLIC)
+        tree = {"base": "starter", "trigger": "zk", "data": {"folder": "secret"}}
+        job = tom.post("/api/v1/jobs", json={"settings": tree}).json()["id"]
+        hers.datasets.share("secret", Visibility.PRIVATE)
+        for setting, value in (
+            ("adapter.rank", "4"), ("base", str(tmp_path)), ("data.folder", str(tmp_path)),
+            ("prior.folder", str(tmp_path)),
+        ):  # fmt: skip
+            body = {"setting": setting, "values": [value]}
+            answer = tom.post(f"/api/v1/jobs/{job}/sweep", json=body)
+            assert (answer.status_code, "not possible here" in answer.text) == (422, True), setting
+            form = {"setting": setting, "values": value}
+            assert tom.post(f"/train/{job}/sweep", data=form).status_code == 422
+        assert "3 pictures" not in tom.get(f"/train/new?from={job}").text
+        ask = {"prompt": "a cup", "base": str(tmp_path)}
+        assert "Only an owner" in tom.post("/api/v1/pictures", json=ask).text
+        assert tom.post("/play", data=ask).status_code == 422
+        assert tom.get("/play", params=ask).status_code == 200
+        adapter = his.library.add(ADAPTER).id
+        grid = {"adapter": adapter, "prompts": ["a cup"], "base": str(tmp_path)}
+        assert tom.post("/api/v1/grids", json=grid).status_code in (409, 422)
+        edit = tom.patch(f"/api/v1/adapters/{adapter}", json={"base": str(tmp_path)})
+        assert edit.status_code == 422
+        his.datasets.create("mine")
+        check = {"kind": "style", "base": str(tmp_path)}
+        assert tom.post("/api/v1/datasets/mine/checks", json=check).status_code == 422
+        assert tom.post("/datasets/mine/checks", data=check).status_code == 422
+
+    def test_adapters_and_pictures(self, team: Team, hers: Studio) -> None:
+        tom = team.signed_in("Tom")
+        adapter = hers.library.add({**ADAPTER, "name": "hush"})
+        adapter.folder.mkdir(parents=True)
+        adapter.path.write_bytes(b"weights")
+        use = {"prompt": "a cup", "adapters": [{"adapter": adapter.id}]}
+        assert tom.post("/api/v1/pictures", json=use).status_code == 404
+        form = {"prompt": "a cup", "adapter": adapter.id, "scale": "1", "on": adapter.id}
+        assert tom.post("/play", data=form).status_code == 404
+        grid = {"adapter": adapter.id, "prompts": ["a cup"]}
+        assert tom.post("/api/v1/grids", json=grid).status_code == 404
+        assert tom.get("/grid/new", params={"adapter": adapter.id}).status_code == 404
+        assert tom.post("/grid/new", data={**grid, "prompts": "a cup"}).status_code == 404
+        job = hers.pictures.ask(Ask(prompt="hush"))
+        picture = hers.pictures.of_job(job.id)[0]
+        hers.pictures.save_prompt("hush", "")
+        assert tom.get("/play", params={"like": picture.id}).status_code == 404
+        for url in ("/", "/play", f"/play?adapter={adapter.id}:1", "/adapters", "/datasets",
+                    "/grid", "/grid/new", "/train", "/train/new", "/compare",
+                    "/api/v1/datasets", "/api/v1/adapters", "/api/v1/pictures",
+                    f"/api/v1/pictures?job={job.id}", "/api/v1/jobs?task=generate"):  # fmt: skip
+            answer = tom.get(url)
+            assert answer.status_code == 200, url
+            assert "hush" not in answer.text and "secret" not in answer.text, url
+
+    def test_datasets_of_pictures_uploads_and_imports(self, team: Team, hers: Studio) -> None:
+        tom = team.signed_in("Tom")
+        his = team.studio.seen_by(team.accounts["Tom"].person)
+        picture = his.pictures.of_job(his.pictures.ask(Ask(prompt="a cup")).id)[0]
+        picture.path.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(picture.path)
+        send = {"dataset": "secret", "caption": "x"}
+        assert tom.post(f"/play/{picture.id}/send", data=send).status_code == 404
+        upload = team.signed_in("Maria").post(
+            "/api/v1/uploads", json={"name": "a.png", "size": 0}
+        ).json()["id"]  # fmt: skip
+        mine = tom.post("/api/v1/uploads", json={"name": "a.png", "size": 0}).json()["id"]
+        body = {"uploads": [upload], "store": True}
+        assert tom.post("/api/v1/datasets/new/imports", json=body).status_code == 404
+        body = {"uploads": [mine], "store": True}
+        assert tom.post("/api/v1/datasets/secret/imports", json=body).status_code == 404
+        begun = tom.post("/imports", data={"dataset": "secret", "upload": mine})
+        assert "taken" in begun.text
+        assert tom.post("/api/v1/datasets", json={"name": "secret"}).status_code == 422
+        hers.datasets.share("secret", Visibility.PUBLIC)
+        assert tom.post(f"/play/{picture.id}/send", data=send).status_code == 403
+        begun = tom.post("/imports", data={"dataset": "secret", "upload": mine})
+        assert begun.status_code == 403
+        assert len(hers.datasets.open("secret").working.pictures) == 3
+
+    def test_the_bin_is_each_ones_own(self, team: Team, hers: Studio) -> None:
+        tom = team.signed_in("Tom")
+        his = team.studio.seen_by(team.accounts["Tom"].person)
+        hers.datasets.remove("secret")
+        assert "secret" not in tom.get("/datasets").text
+        assert tom.post("/datasets/secret/recover").status_code == 404
+        his.datasets.create("secret")
+        his.datasets.remove("secret")
+        assert tom.post("/api/v1/datasets/secret/recover").json()["pictures"] == 0
+        his.datasets.remove("secret")
+        assert hers.datasets.removed()  # an owner's, and what else there is
+
+    def test_comparing_tells_nothing_of_private_datasets(self, team: Team, hers: Studio) -> None:
+        tom = team.signed_in("Tom")
+        stored = hers.datasets.open("secret")
+        jobs = []
+        for caption in ("hush one", "hush two"):
+            bulk.set_caption(stored, stored.working.pictures[0].sha256, caption, None)
+            tree = {"base": "starter", "data": {"folder": "secret"}}
+            jobs.append(starting.start(hers.jobs, tree, name="run")[0].id)
+        a, b = jobs
+        assert tom.get(f"/compare?a={a}&b={b}").status_code == 404
+        for number in jobs:
+            hers.jobs.share(number, Visibility.PUBLIC)
+        page = tom.get(f"/compare?a={a}&b={b}")
+        assert page.status_code == 200
+        assert "hush one" not in page.text
+        assert "hush one" in team.signed_in("Maria").get(f"/compare?a={a}&b={b}").text
+
+    def test_keys_of_starts_are_each_ones_own(self, team: Team, hers: Studio) -> None:
+        hers.datasets.share("secret", Visibility.PUBLIC)
+        settings = {"base": "starter", "data": {"folder": "secret"}}
+        made = [
+            team.signed_in(name).post(
+                "/api/v1/jobs", json={"settings": settings}, headers={"Idempotency-Key": "k"}
+            ).json()["owner"]
+            for name in ("Maria", "Tom", "Tom")
+        ]  # fmt: skip
+        assert made == [team.accounts[name].id for name in ("Maria", "Tom", "Tom")]
+        assert len(team.studio.jobs.all()) == 2
+
+
+class TestSharing:
+    def test_the_switch_is_there_for_whom_it_is(
+        self, team: Team, settings: TrainConfig, alone: TestClient
+    ) -> None:
+        his = team.studio.seen_by(team.accounts["Tom"].person)
+        job, adapter = his.jobs.add(settings, "his"), his.library.add(ADAPTER)
+        his.datasets.create("his")
+        tom, vera, maria = (team.signed_in(name) for name in ("Tom", "Vera", "Maria"))
+        for url in (f"/train/{job.id}", f"/adapters/{adapter.id}", "/datasets/his"):
+            assert f'action="{url}/share"' in tom.get(url).text
+            assert vera.get(url).status_code == 404
+            assert tom.post(f"{url}/share", data={"visibility": "public"}).status_code == 303
+            seen = vera.get(url)
+            assert "by Tom" in seen.text and "Public" in seen.text
+            assert "by Tom" in maria.get(url).text
+            assert 'method="post"' not in seen.text.partition("<main")[2].partition("</main")[0]
+            assert vera.post(f"{url}/share", data={"visibility": "private"}).status_code == 403
+            assert tom.post(f"{url}/share", data={"visibility": "private"}).status_code == 303
+            assert vera.get(url).status_code == 404
+        for url in ("/", "/datasets", "/train", "/adapters", "/play", "/grid"):
+            seen = vera.get(url).text.partition("<main")[2].partition("</main")[0]
+            assert 'method="post"' not in seen, url
+
+    def test_who_is_alone_has_no_switch(
+        self, studio: Studio, settings: TrainConfig, alone: TestClient
+    ) -> None:
+        url = f"/train/{studio.jobs.add(settings, 'mine').id}"
+        assert "/share" not in alone.get(url).text
+
+    def test_what_somebody_had_goes_to_the_owners(self, team: Team) -> None:
+        his = team.studio.seen_by(team.accounts["Tom"].person)
+        adapter = his.library.add(ADAPTER)
+        his.datasets.create("his")
+        his.pictures.save_prompt("a cup", "")
+        team.studio.people.remove(ALONE, team.accounts["Tom"].id)
+        assert team.studio.library.get(adapter.id).owner_id is None
+        assert team.studio.datasets.names() == ["his"]
+        assert team.studio.pictures.saved() == []
 
 
 class TestSigningIn:

@@ -56,6 +56,8 @@ class Facets:
 
 def select(contents: Contents, query: Query, findings: Findings) -> list[Picture]:
     """The pictures meant, in the order of the dataset."""
+    if not query:
+        return list(contents.pictures)
     words = query.words.casefold().split()
     return [p for p in contents.pictures if _is_meant(p, query, words, findings)]
 
@@ -65,8 +67,7 @@ def page(
 ) -> Page:
     """The pictures that follow `after`; the first ones where it is not among them."""
     found = select(contents, query, findings)
-    places = {picture.sha256: place for place, picture in enumerate(found, 1)}
-    start = places.get(after, 0)
+    start = next((n for n, p in enumerate(found, 1) if p.sha256 == after), 0) if after else 0
     shown = tuple(found[start : start + limit])
     more = shown[-1].sha256 if start + limit < len(found) else None
     return Page(shown, len(found), more)

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from loraloom.errors import DatasetDamaged, DatasetNameInvalid
@@ -90,7 +91,7 @@ class Contents:
     pictures: tuple[Picture, ...] = ()
     concepts: tuple[Concept, ...] = ()
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 over what pictures, captions, masks, crops and concepts are.
 

@@ -90,17 +90,12 @@ class StoredDataset:
         """The state that holds; empty before the first import. Raises DatasetDamaged."""
         if not self.exists:
             return Contents()
-        path = self._state_path(self._head())
-        try:
-            facts = path.stat()
-        except OSError:
-            return self._read(path)
-        return _remembered(path, facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        return self._read(self._state_path(self._head()))
 
     @property
     def last_edit(self) -> str:
         """What the last edit was, in words."""
-        return str(_read_tree(self._state_path(self._head())).get("edit", ""))
+        return _told(*_facts(self._state_path(self._head())))[0]
 
     def make(self) -> None:
         """Let it be there, empty, where it is not yet."""
@@ -202,16 +197,8 @@ class StoredDataset:
         """All of them, oldest first."""
         infos = []
         for path in (self.root / "snapshots").glob("*.json"):
-            tree = _read_tree(path)
-            made_s, pictures = tree.get("made_s"), tree.get("pictures")
-            infos.append(
-                SnapshotInfo(
-                    path.stem,
-                    made_s if isinstance(made_s, float) else 0.0,
-                    len(pictures) if isinstance(pictures, list) else 0,
-                    str(tree.get("note", "")),
-                )
-            )
+            _, note, made_s, pictures = _told(*_facts(path))
+            infos.append(SnapshotInfo(path.stem, made_s, pictures, note))
         return sorted(infos, key=lambda info: (info.made_s, info.hash))
 
     def find(self, prefix: str) -> str:
@@ -280,7 +267,7 @@ class StoredDataset:
                 path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> Contents:
-        return from_json(_read_tree(path), str(path))
+        return _remembered(*_facts(path))
 
     def _state_path(self, number: int) -> Path:
         return self._working / f"{number:06d}.json"
@@ -289,10 +276,31 @@ class StoredDataset:
         return self.root / "snapshots" / f"{whole}.json"
 
 
+def _facts(path: Path) -> tuple[Path, int, int, int]:
+    """What tells whether a file is the same still. Raises DatasetDamaged."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise DatasetDamaged(f"{path} cannot be read ({error}); restore a snapshot.") from error
+    return path, facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
 @lru_cache(maxsize=8)
 def _remembered(path: Path, inode: int, changed_ns: int, size: int) -> Contents:
     """A state that was read before and is the same file still: 10,000 pictures take a while."""
     return from_json(_read_tree(path), str(path))
+
+
+@lru_cache(maxsize=1000)
+def _told(path: Path, inode: int, changed_ns: int, size: int) -> tuple[str, str, float, int]:
+    """Of a state or snapshot: its edit, its note, when it was made, how many pictures it has."""
+    tree = _read_tree(path)
+    made_s, pictures = tree.get("made_s"), tree.get("pictures")
+    return (
+        str(tree.get("edit", "")), str(tree.get("note", "")),
+        made_s if isinstance(made_s, float) else 0.0,
+        len(pictures) if isinstance(pictures, list) else 0,
+    )  # fmt: skip
 
 
 def _read_tree(path: Path) -> dict[str, object]:

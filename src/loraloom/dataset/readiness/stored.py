@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,10 @@ class Report:
 
     def by_picture(self) -> dict[str, list[Finding]]:
         """SHA-256 -> what was found in the picture."""
+        return self._by_picture
+
+    @cached_property
+    def _by_picture(self) -> dict[str, list[Finding]]:
         found: dict[str, list[Finding]] = {}
         for finding in self.findings:
             if finding.item in self.shas:
@@ -128,8 +133,19 @@ def check_stored(
 
 def last_report(stored: StoredDataset, kind: Kind, base: str) -> Report | None:
     """What the last check for this kind and base found, perhaps of an earlier state."""
+    path = _place(stored, kind, base)
     try:
-        tree = json.loads(_place(stored, kind, base).read_text(encoding="utf-8"))
+        facts = path.stat()
+    except OSError:
+        return None
+    return _remembered(path, facts.st_ino, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=4)
+def _remembered(path: Path, inode: int, changed_ns: int, size: int) -> Report | None:
+    """A report that was read before and is the same file still."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
         return Report(
             **{
                 **tree,

@@ -72,6 +72,7 @@ def common(
     return {
         "name": stored.name,
         "whose": bench.store.belonging(stored.name),
+        "mine": bench.store.is_own(stored.name),
         "root": url(stored.name),
         "api": f"/api/v1{url(stored.name)}",
         "contents": contents,

@@ -28,6 +28,9 @@ def home(request: Request, studio: StudioNow) -> Response:
     names = studio.datasets.names()
     if not jobs and not names:
         return welcome(request, studio)
+    finished = [job for job in jobs if job.state is State.FINISHED][:SHOWN]
+    studio.library.register()
+    made = [studio.library.of_job(job.id) for job in finished]
     used = {job.name for job in jobs}
     return page(
         request,
@@ -35,7 +38,9 @@ def home(request: Request, studio: StudioNow) -> Response:
         running=[job for job in jobs if job.state in HELD],
         waiting=[job for job in jobs if job.state in (State.QUEUED, State.PAUSED)],
         failed=[job for job in jobs if job.state is State.FAILED][:SHOWN],
-        finished=[job for job in jobs if job.state is State.FINISHED][:SHOWN],
+        finished=finished,
+        made={adapter.job_id: adapter for adapter in made if adapter and not adapter.trashed_at},
+        pictures=[one for one in studio.pictures.page(limit=2 * SHOWN) if one.is_drawn],
         untrained=[name for name in names if name not in used][:SHOWN],
         disk=shutil.disk_usage(studio.data),
     )

@@ -177,11 +177,20 @@ def send_to_dataset(
     return back(f"/play/{picture}", _("The picture is in the dataset."))
 
 
+@router.post("/{picture}/share")
+def share(
+    studio: StudioNow, picture: PictureNumber, visibility: Annotated[Visibility, Form()]
+) -> Response:
+    """Show it to everybody with an account, or to nobody else."""
+    studio.pictures.share(picture, visibility)
+    return back(f"/play/{picture}", said(visibility))
+
+
 @router.post("/{picture}/{action}")
 def change(
     studio: StudioNow,
     picture: PictureNumber,
-    action: Literal["star", "unstar", "trash", "restore", "cover", "share", "unshare"],
+    action: Literal["star", "unstar", "trash", "restore", "cover"],
     then: Annotated[str, Form()] = "/play",
 ) -> Response:
     """What a picture's buttons do."""
@@ -189,12 +198,6 @@ def change(
         case "star" | "unstar":
             studio.pictures.star(picture, starred=action == "star")
             return back(own(then))
-        case "share":
-            studio.pictures.share(picture, Visibility.PUBLIC)
-            return back(own(then), said(Visibility.PUBLIC))
-        case "unshare":
-            studio.pictures.share(picture, Visibility.PRIVATE)
-            return back(own(then), said(Visibility.PRIVATE))
         case "trash":
             studio.pictures.trash(picture)
             return back(own(then), _("The picture is in the bin."))

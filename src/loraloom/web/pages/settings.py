@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from loraloom.errors import PersonInvalid
 from loraloom.settings import database_url
-from loraloom.studio import disk
+from loraloom.studio import disk, workers
 from loraloom.studio.people import fold
 from loraloom.studio.rights import Person
 from loraloom.studio.tokens import MOST_DAYS
@@ -32,7 +32,8 @@ def studio_page(request: Request, studio: StudioNow, person: PersonNow) -> Respo
     return page(
         request, "settings/studio.html", tab="studio", disk=disk.measure(studio.data),
         database=make_url(database_url()).render_as_string(hide_password=True),
-        workers=studio.jobs.workers(), removed=len(studio.datasets.removed()),
+        workers=studio.jobs.workers(), worker_title=workers.title,
+        removed=len(studio.datasets.removed()),
     )  # fmt: skip
 
 

@@ -39,8 +39,11 @@ def show(
     contents = stored.working
     aim = bench.checks.aim(stored)
     said = [picture for picture in contents.pictures if picture.caption]
-    triggers = [contents.concept(picture.concept).trigger for picture in said]
-    counted = stats.count([picture.caption for picture in said], triggers)
+    triggers = {name: contents.concept(name).trigger for name in contents.counts()}
+    counted = stats.phrases(
+        tuple(picture.caption for picture in said),
+        tuple(triggers[picture.concept] for picture in said),
+    )
     changes = _changes(contents, aim, action, tag, new) if action else []
     return page(
         request,
@@ -51,7 +54,7 @@ def show(
         new=new,
         changes=changes[:SHOWN],
         count=len(changes),
-        frequent=list(counted.phrases.items())[:FREQUENT],
+        frequent=list(counted.items())[:FREQUENT],
         captioned=len(said),
         with_trigger=_with_trigger(contents),
         last_edit=stored.last_edit if stored.can_undo else "",
