@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
-from tests import tiny
 
 from loraloom.studio.adapter import Adapter
 from loraloom.studio.job import Job
@@ -36,6 +35,8 @@ def save_adapter(path: Path, *, seed: int = 0, width: int = 16, rank: int = 2) -
 
 def finish(studio: Studio, base: Path, pictures: Path, name: str = "cups", **more: object) -> Job:
     """A run that has ended, with its adapter, a checkpoint and a sample."""
+    from tests import tiny  # which needs torch
+
     job = studio.jobs.add(tiny.config(base, pictures), name, **more)  # type: ignore[arg-type]
     leases = Leases(studio.database)
     held = leases.claim("test")

@@ -20,6 +20,7 @@ from loraloom.web.guard import Guard
 from loraloom.web.limits import Limits
 from loraloom.web.live import Live
 from loraloom.web.proxied import Proxied
+from loraloom.web.sound import sound_body
 from loraloom.web.texts import Language
 from loraloom.web.who import Entrance, signed_in
 
@@ -64,7 +65,9 @@ def create_app(
     app.state.limits = limits
     problems.install(app)
     for router in api.ROUTERS:
-        app.include_router(router, prefix="/api/v1", dependencies=[Depends(signed_in)])
+        app.include_router(
+            router, prefix="/api/v1", dependencies=[Depends(signed_in), Depends(sound_body)]
+        )
     for router in pages.ROUTERS:
         app.include_router(router, include_in_schema=False, dependencies=[Depends(signed_in)])
     app.mount(f"/static/{loraloom.__version__}", Assets(directory=STATIC))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -93,8 +93,8 @@ class Problem:
                 type=f"urn:loraloom:problem:{self.code}",
                 title=self.title,
                 status=self.status,
-                detail=self.detail,
-                problems=self.problems,
+                detail=_sound(self.detail),
+                problems=[_sound(one) for one in self.problems],
             )
             return JSONResponse(
                 body.model_dump(), self.status, self.headers, "application/problem+json"
@@ -103,11 +103,19 @@ class Problem:
             return _to_sign_in(request)
         from loraloom.web.render import notice, page
 
+        said = replace(
+            self, detail=_sound(self.detail), problems=[_sound(one) for one in self.problems]
+        )
         if "hx-request" in request.headers:
-            return notice(self)
-        response = page(request, "problem.html", status=self.status, problem=self)
+            return notice(said)
+        response = page(request, "problem.html", status=self.status, problem=said)
         response.headers.update(self.headers)
         return response
+
+
+def _sound(text: str) -> str:
+    """Without what no UTF-8 can hold, such as half of a surrogate pair that somebody sent."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _to_sign_in(request: Request) -> Response:

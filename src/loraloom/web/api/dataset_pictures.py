@@ -28,7 +28,7 @@ Words = Annotated[list[str], Field(max_length=100)]
 Shas = Annotated[list[str], Field(max_length=100_000)]
 
 
-class PictureBody(BaseModel):
+class DatasetPictureBody(BaseModel):
     """One picture or clip."""
 
     sha256: str
@@ -44,10 +44,10 @@ class PictureBody(BaseModel):
     generated_by: str
 
 
-class PicturePage(BaseModel):
+class DatasetPicturePage(BaseModel):
     """Some pictures; `next` is the `after` of those behind them."""
 
-    pictures: list[PictureBody]
+    pictures: list[DatasetPictureBody]
     total: int
     next: str | None
 
@@ -91,7 +91,7 @@ class SomeBody(Strict):
     pictures: Shas
 
 
-class MoveBody(SomeBody):
+class IntoConcept(SomeBody):
     """Pictures that go into a concept."""
 
     concept: str = Field(max_length=200)
@@ -103,8 +103,10 @@ class Count(BaseModel):
     pictures: int
 
 
-def _body(picture: Picture) -> PictureBody:
-    return PictureBody(**{key: getattr(picture, key) for key in PictureBody.model_fields})
+def _body(picture: Picture) -> DatasetPictureBody:
+    return DatasetPictureBody(
+        **{key: getattr(picture, key) for key in DatasetPictureBody.model_fields}
+    )
 
 
 def findings_of(bench: Workbench, stored: StoredDataset) -> gallery.Findings:
@@ -123,29 +125,29 @@ def list_pictures(
     v: Version = "",
     after: Version = "",
     limit: Annotated[int, Query(ge=1, le=500)] = PAGE,
-) -> PicturePage:
+) -> DatasetPicturePage:
     """Pictures in the order of the dataset, or those that have something in common."""
     query = gallery.Query(q, concept, finding)
     found = gallery.page(state(stored, v), query, findings_of(bench, stored), after, limit)
-    return PicturePage(
+    return DatasetPicturePage(
         pictures=list(map(_body, found.pictures)), total=found.total, next=found.next
     )
 
 
 @router.get("/pictures/{sha256}")
-def show_picture(stored: DatasetNow, sha256: Sha) -> PictureBody:
+def show_picture(stored: DatasetNow, sha256: Sha) -> DatasetPictureBody:
     """One picture."""
     return _body(bulk.find(stored, stored.working, sha256))
 
 
 @router.put("/pictures/{sha256}/caption")
-def write_caption(stored: DatasetNow, sha256: Sha, new: CaptionBody) -> PictureBody:
+def write_caption(stored: DatasetNow, sha256: Sha, new: CaptionBody) -> DatasetPictureBody:
     """Give a picture a caption; refused (409) where it is no longer the one that was `given`."""
     return _body(bulk.set_caption(stored, sha256, new.caption, new.given))
 
 
 @router.put("/pictures/{sha256}/crop")
-def crop(stored: DatasetNow, sha256: Sha, new: CropBody) -> PictureBody:
+def crop(stored: DatasetNow, sha256: Sha, new: CropBody) -> DatasetPictureBody:
     """Use a part of a picture; its file stays whole."""
     stored.set_crops({sha256: new.box})
     return show_picture(stored, sha256)
@@ -169,7 +171,7 @@ def edit_captions(stored: DatasetNow, new: EditBody) -> list[Edited]:
 
 
 @router.post("/moves")
-def move(stored: DatasetNow, new: MoveBody) -> Count:
+def move(stored: DatasetNow, new: IntoConcept) -> Count:
     """Put pictures into a concept, which is made where it is new."""
     return Count(pictures=len(stored.move(new.pictures, new.concept).pictures))
 

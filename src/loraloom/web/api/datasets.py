@@ -31,6 +31,7 @@ from loraloom.web.who import PersonNow, StudioNow
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=ANSWERS)
 Version = Annotated[str, Query(max_length=64)]
 Text = Annotated[str, Query(max_length=500)]
+Three = Annotated[list[str], Field(min_length=3, max_length=3)]
 
 
 class Strict(BaseModel):
@@ -102,8 +103,8 @@ class Difference(BaseModel):
 
     added: list[str]
     removed: list[str]
-    recaptioned: list[tuple[str, str, str]]
-    moved: list[tuple[str, str, str]]
+    recaptioned: list[Three]
+    moved: list[Three]
     reframed: list[str]
     concepts: list[str]
 
@@ -276,8 +277,8 @@ def compare(stored: DatasetNow, old: Version, new: Version = "") -> Difference:
     return Difference(
         added=[picture.sha256 for picture in found.added],
         removed=[picture.sha256 for picture in found.removed],
-        recaptioned=[(a.sha256, a.caption, b.caption) for a, b in found.recaptioned],
-        moved=[(a.sha256, a.concept, b.concept) for a, b in found.moved],
+        recaptioned=[[a.sha256, a.caption, b.caption] for a, b in found.recaptioned],
+        moved=[[a.sha256, a.concept, b.concept] for a, b in found.moved],
         reframed=[a.sha256 for a, _ in found.reframed],
         concepts=[one.name for pair in found.concepts if (one := pair[1] or pair[0])],
     )

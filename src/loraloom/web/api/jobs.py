@@ -141,10 +141,16 @@ def show_job(studio: StudioNow, job: Number) -> JobBody:
     return body(studio.jobs.get(job))
 
 
-@router.get("/{job}/settings", response_class=PlainTextResponse)
-def settings(studio: StudioNow, job: Number) -> PlainTextResponse:
+class Toml(PlainTextResponse):
+    """Settings as text."""
+
+    media_type = "application/toml"
+
+
+@router.get("/{job}/settings", response_class=Toml)
+def settings(studio: StudioNow, job: Number) -> Toml:
     """The complete settings of a job, as TOML."""
-    return PlainTextResponse(studio.jobs.get(job).settings, media_type="application/toml")
+    return Toml(studio.jobs.get(job).settings)
 
 
 @router.get("/{job}/events")

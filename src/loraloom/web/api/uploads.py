@@ -17,7 +17,7 @@ from loraloom.web.problems import ANSWERS
 
 router = APIRouter(prefix="/uploads", tags=["uploads"], responses=ANSWERS)
 Id = Annotated[str, Path(alias="upload", max_length=64)]
-RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)")
+RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.A)
 MOST_BYTES = 2**45
 
 
@@ -77,11 +77,29 @@ async def append_to_upload(
     found = RANGE.fullmatch(content_range or "")
     if offset is None and found is None:
         raise UploadRefused("Say where the bytes begin: ?offset=N, or Content-Range: bytes A-B/C.")
+    if found is not None:
+        _check(found, bench.uploads.get(upload), offset, request.headers.get("content-length", ""))
     start = offset if offset is not None else int(found[1]) if found else 0
     with bench.uploads.appending(upload, start) as take:
         async for piece in request.stream():
             await run_in_threadpool(take, piece)
     return _body(bench.uploads.get(upload))
+
+
+def _check(said: re.Match[str], known: Upload, offset: int | None, length: str) -> None:
+    """Raises UploadRefused where a Content-Range contradicts what else is known."""
+    start, end = int(said[1]), int(said[2])
+    wrong = (
+        end < start
+        or offset not in (None, start)
+        or said[3] not in ("*", str(known.size))
+        or (length.isdecimal() and int(length) != end - start + 1)
+    )
+    if wrong:
+        raise UploadRefused(
+            f"{said[0]!r} does not fit: {known.name} has {known.size:,} bytes and goes on at byte "
+            f"{known.offset:,}; the range holds the first and the last byte of this part."
+        )
 
 
 @router.delete("/{upload}", status_code=204, response_class=Response)
