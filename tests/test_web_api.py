@@ -173,7 +173,7 @@ def map_query(context: Any, query: Any) -> Any:
 
 
 def test_answers_are_as_described(world: World) -> None:
-    assert broken(world, 6, path_regex=r"^(?!" + ABOUT_PEOPLE + ")") == []
+    assert broken(world, 3, path_regex=r"^(?!" + ABOUT_PEOPLE + ")") == []
 
 
 def test_answers_about_people_are_as_described(team: World) -> None:
