@@ -283,7 +283,7 @@ def test_warnings_on_the_pictures(base: Path, tmp_path: Path) -> None:
     folder = tiny.save_pictures(tmp_path / "p", 5)
     for number in (1, 3):
         Image.new("RGB", (31, 40), (number, 0, 0)).save(folder / f"{number}.png")
-    small = prepare(tiny.config(base, folder, schedule={"steps": 500}), tmp_path / "out")
+    small = prepare(tiny.config(base, folder, schedule={"steps": 5000}), tmp_path / "out")
     few, soft = (warned.message for warned in small.warnings)
     assert few == "5 pictures are few for kind = character: 25 to 35 are recommended."
     assert soft.startswith("2 of 5 pictures are smaller than the training resolution")
@@ -291,7 +291,7 @@ def test_warnings_on_the_pictures(base: Path, tmp_path: Path) -> None:
     told = [warned.message for warned in prepare(late, tmp_path / "out").warnings]
     assert any("warmup_steps = 600 is more than schedule.steps = 500" in text for text in told)
     many = tiny.save_pictures(tmp_path / "many", 51)
-    setup = prepare(tiny.config(base, many, schedule={"steps": 500}), tmp_path / "out")
+    setup = prepare(tiny.config(base, many, schedule={"steps": 5000}), tmp_path / "out")
     assert [warned.message.split(" for ")[0] for warned in setup.warnings] == [
         "51 pictures are many"
     ]

@@ -66,7 +66,14 @@ WIDE = {"locale": "en-US", "viewport": {"width": 1280, "height": 800}}
 PHONE = {"locale": "zh-TW", "viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 
-@pytest.mark.parametrize("page", [WIDE, PHONE], indirect=True, ids=["english", "chinese-phone"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(WIDE, id="english"),
+        pytest.param(PHONE, id="chinese-phone", marks=pytest.mark.matrix),
+    ],
+    indirect=True,
+)
 def test_from_a_zip_to_an_adapter_that_loads(page: Page, source: Path, tmp_path: Path) -> None:
     page.goto("/datasets")
     page.locator("form[data-uploader] input[name=files]").set_input_files(source)
