@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -213,6 +214,11 @@ def test_one_server_a_data_folder(home: Path) -> None:
         second.__enter__()
     with server.only_server(home):
         pass
+
+
+def test_answers_wait_for_no_acknowledgement() -> None:
+    with server._socket("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # as asyncio asks before TCP_NODELAY
 
 
 def test_other_addresses_need_accounts(studio: Studio) -> None:
