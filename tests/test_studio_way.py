@@ -131,6 +131,7 @@ def test_by_keyboard_alone(page: Page, source: Path) -> None:
     page.locator("input[name=dataset]").focus()
     page.keyboard.type("Keys")
     page.keyboard.press("Tab")
+    expect(page.locator("input[name=files]")).to_be_focused()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(source)
@@ -141,6 +142,7 @@ def test_by_keyboard_alone(page: Page, source: Path) -> None:
     expect(page.locator("form[action$='/store'] button")).to_be_focused(timeout=60_000)
     page.keyboard.press("Enter")
     expect(page.locator("a.primary[href='/datasets/Keys']")).to_be_visible(timeout=60_000)
+    page.wait_for_load_state("load")
     page.keyboard.press("?")
     expect(page.locator("dialog#keys")).to_be_visible()
     page.keyboard.press("Escape")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
@@ -88,11 +88,11 @@ def test_captions_selection_and_undo(set_of_70: None, served: str, browser: Brow
         expect(page.locator(".shot").nth(1).locator("textarea")).to_be_focused()
         api = f"{served}/api/v1/datasets/cups"
         expect(first.locator("input[name=given]")).to_have_value("zk cup, blue")
-        stored = httpx.get(f"{api}/pictures?limit=1").json()["pictures"][0]
+        stored = httpx2.get(f"{api}/pictures?limit=1").json()["pictures"][0]
         assert stored["caption"] == "zk cup, blue"
 
         sha = first.get_attribute("data-sha")
-        httpx.put(f"{api}/pictures/{sha}/caption", json={"caption": "zk cup, elsewhere"})
+        httpx2.put(f"{api}/pictures/{sha}/caption", json={"caption": "zk cup, elsewhere"})
         first.locator("textarea").fill("zk cup, mine")
         first.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert").first).to_contain_text("zk cup, elsewhere")
@@ -113,7 +113,7 @@ def test_captions_selection_and_undo(set_of_70: None, served: str, browser: Brow
 
 
 def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:
-    sha = httpx.get(f"{served}/api/v1/datasets/cups/pictures?limit=1").json()["pictures"][0]
+    sha = httpx2.get(f"{served}/api/v1/datasets/cups/pictures?limit=1").json()["pictures"][0]
     with opened(browser, f"{served}/datasets/cups/images/{sha['sha256']}") as page:
         box = page.locator("[data-crop] svg rect.box").bounding_box()
         assert box is not None

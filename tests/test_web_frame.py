@@ -126,10 +126,10 @@ def test_files_outside_the_run_are_not_given(client: TestClient, studio: Studio,
 
 
 def test_settings_are_the_jobs_own(
-    client: TestClient, studio: Studio, job: int, tmp_path: Path
+    client: TestClient, job: int, pictures: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "s.toml").write_text(client.get(f"/api/v1/jobs/{job}/settings").text)
-    assert read_toml(tmp_path / "s.toml")["data"]["folder"].endswith("pictures0")
+    assert read_toml(tmp_path / "s.toml")["data"]["folder"] == str(pictures)
 
 
 def test_jobs_come_in_pages(client: TestClient, studio: Studio, job: int) -> None:
