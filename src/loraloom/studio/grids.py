@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from sqlalchemy import select
 
 from loraloom.errors import AdapterRefused, JobUnknown
 from loraloom.generate import order as orders
@@ -19,9 +18,8 @@ from loraloom.studio.job import Job, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import Library
 from loraloom.studio.pictures import PRIORITY, chosen_base, fitted, usable
-from loraloom.studio.rights import ALONE, Person, check, readable
-from loraloom.studio.rows import added, as_job
-from loraloom.studio.tables import jobs
+from loraloom.studio.rights import ALONE, Person, check
+from loraloom.studio.rows import added
 
 MOST_COLUMNS = 24
 MOST_PICTURES = 400
@@ -192,10 +190,7 @@ class Grids:
 
     def latest(self, limit: int = 12) -> list[Job]:
         """The newest ones."""
-        found = select(jobs).where(jobs.c.task == Task.GRID).order_by(jobs.c.id.desc())
-        found = found.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
-        with self._database.reading() as connection:
-            return [as_job(row) for row in connection.execute(found.limit(limit))]
+        return self._jobs.page(task=Task.GRID, limit=limit)
 
 
 def _refuse_too_many(ask: GridAsk) -> None:

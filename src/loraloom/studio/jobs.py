@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, insert, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
@@ -18,7 +16,7 @@ from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, Job, Reason, Request, State, Task
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
-from loraloom.studio.rows import as_job, change, locked, note, put
+from loraloom.studio.rows import added, as_job, change, locked, note, put
 from loraloom.studio.tables import events, jobs
 
 _QUEUE = (jobs.c.priority.desc(), jobs.c.id)
@@ -116,33 +114,14 @@ class Jobs:
     def _add(
         self, config: TrainConfig, name: str, priority: int, parent: int | None, start: Start | None
     ) -> Job:
-        values: dict[str, object] = {
-            "name": name,
-            "token": secrets.token_hex(4),
-            "settings": to_toml(config),
-            "parent_id": parent,
-            "priority": priority,
-            "state": State.QUEUED,
-            "request": Request.NONE,
-            "worker": "",
-            "steps": config.schedule.steps,
-            "reason": Reason.NONE,
-            "message": "",
-            "created_at": time.time(),
-            "start_key": start and start.key,
-            "start_body": start and start.body,
-            "owner_id": self._person.id,
-            "visibility": Visibility.PRIVATE,
-            **dict.fromkeys(("attempt", "beat", "losses", "step", "saved_step"), 0),
-        }
         with self._database.writing() as connection:
             if start is not None and (found := _started(connection, start)):
                 return found
-            number = connection.execute(insert(jobs).values(**values)).inserted_primary_key
-            assert number is not None
-            told = {"event": "state", "state": State.QUEUED, "why": "added"}
-            note(connection, number[0], 0, told)
-            return locked(connection, number[0])
+            return added(
+                connection, task=Task.TRAIN, name=name, settings=to_toml(config), parent_id=parent,
+                priority=priority, steps=config.schedule.steps, owner_id=self._person.id,
+                start_key=start and start.key, start_body=start and start.body,
+            )  # fmt: skip
 
     def get(self, job_id: int) -> Job:
         """Raises JobUnknown."""

@@ -114,7 +114,6 @@ def show_adapter(studio: StudioNow, adapter: AdapterNumber) -> AdapterBody:
 @router.patch("/{adapter}")
 def edit_adapter(studio: StudioNow, adapter: AdapterNumber, edit: Edit) -> AdapterBody:
     """Change what is given of name, description, kind, tags and such."""
-    studio.library.get(adapter)
     return body(studio.library.edit(adapter, edit))
 
 

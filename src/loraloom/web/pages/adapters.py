@@ -135,7 +135,6 @@ def star(
     then: Annotated[str, Form()] = "/adapters",
 ) -> Response:
     """Mark or unmark it."""
-    studio.library.get(adapter)
     studio.library.edit(adapter, Edit(starred=starred))
     return back(own(then))
 
