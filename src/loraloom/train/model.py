@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from loraloom.adapters.check import ModuleShapes, weight_shapes
 from loraloom.adapters.state import AdapterState, from_peft
 from loraloom.families.parts import Parts, text_parts
-from loraloom.train import lora, optimiser, sharded, tuners
+from loraloom.train import attention, lora, optimiser, sharded, tuners
 from loraloom.train.average import Average
 from loraloom.train.cache import TensorCache, condition
 from loraloom.train.objective import Objective, objective_of, zero_terminal_snr
@@ -99,6 +99,8 @@ def load(setup: Setup, cache: TensorCache) -> Model:
         sharded.share_out(parts.denoiser, own, setup.processes, setup.device)
     else:
         pack_frozen(parts.denoiser)
+    if (setup.device, setup.dtype) == ("cpu", torch.bfloat16):
+        attention.with_float32_gradients()
     ratio = config.adapter.plus_ratio
     groups = weights.rates(config.optimiser.learning_rate, ratio)
     components = {info.components["denoiser"]: parts.denoiser}
