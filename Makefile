@@ -3,6 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT := apt-get -o DPkg::Lock::Timeout=300
 
+PYTEST := $(BIN)/python -m pytest -m "not matrix and not chaos" -n logical --dist worksteal
+# What coverage is asked of; it doubles the time of tests that are all Python.
+TRAINING := $(filter-out tests/test_web_% tests/test_cli% tests/test_studio% tests/test_chaos.py, \
+  $(shell grep -lE 'loraloom(\.| import )(train|adapters)\b' tests/test_*.py))
+
 .PHONY: install demo test matrix chaos texts bench clean
 
 install: $(VENV)/.installed
@@ -13,7 +18,8 @@ demo: install
 test: install test-system
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not matrix and not chaos" -n logical --dist loadfile --cov --cov-report=term:skip-covered
+	$(PYTEST) $(filter-out $(TRAINING),$(wildcard tests/test_*.py))
+	$(PYTEST) $(TRAINING) --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='*/loraloom/train/*,*/loraloom/adapters/*' --fail-under=90
 
 matrix: install

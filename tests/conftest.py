@@ -22,6 +22,15 @@ settings.register_profile("loraloom", deadline=None)
 settings.load_profile("loraloom")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """The rows of a table that its `each_time` does not name are for `make matrix` alone."""
+    for item in items:
+        named = item.get_closest_marker("each_time")
+        if named and item.callspec.id not in named.args:
+            item.add_marker(pytest.mark.matrix)
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Stable Diffusion 1; tests that change files make their own."""

@@ -102,7 +102,7 @@ captions = st.lists(st.sampled_from(PARTS), max_size=8).map(", ".join)
 checks = st.builds(Check, st.sampled_from(Kind), st.sampled_from(["ohwx woman", "mystyle", ""]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(captions, checks)
 def test_fixing_twice_changes_nothing_and_leaves_no_leak(text: str, check: Check) -> None:
     fixed = mended(text, check)
@@ -110,7 +110,7 @@ def test_fixing_twice_changes_nothing_and_leaves_no_leak(text: str, check: Check
     assert mended(fixed.after, check).after == fixed.after
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=120), checks)
 def test_any_text_is_read_without_a_crash(text: str, check: Check) -> None:
     findings(text, check)

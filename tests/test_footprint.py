@@ -129,6 +129,7 @@ def test_every_family_has_a_footprint_and_a_plan(name: str, saved: Callable[[str
     assert less.forward_flops == plain.forward_flops > 0
 
 
+@pytest.mark.each_time("lora", "boft")
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_kind_of_adapter_can_be_planned_in_bfloat16(
     kind: AdapterType, saved: Callable[[str], Path]
@@ -251,6 +252,7 @@ def _real_size(name: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.each_time("sd15", "flux")
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "flux", "sd3"])
 def test_cards_train_what_they_are_said_to(name: str, tmp_path: Path) -> None:
     """With gradient checkpointing and 8-bit AdamW at most; and not at all without these where a

@@ -494,7 +494,7 @@ def test_anything_in_any_order(
     Run.config = config
     Run.address = request.getfixturevalue("postgres") if which == "postgres" else "sqlite://"
     few = settings(
-        max_examples=60 if which == "sqlite" else 10,
+        max_examples=25 if which == "sqlite" else 10,
         stateful_step_count=50,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

@@ -319,7 +319,7 @@ TEXTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["metadata.jsonl", "metadata.csv", "dataset.toml", "job.yaml", "concepts.toml",
                      "a/1.txt", "a/md.json"]),

@@ -208,7 +208,8 @@ def test_the_state_comes_back_to_the_bit(name: str) -> None:
         assert torch.equal(weight, others[number])
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if n != "adamw"])
+@pytest.mark.each_time("prodigy", "schedulefree")
+@pytest.mark.parametrize("name", ALL)
 def test_a_run_goes_on_to_the_same_bytes(tmp_path: Path, name: str) -> None:
     base = tiny.save_base(tmp_path / "base")
     pictures = tiny.save_pictures(tmp_path / "pictures")

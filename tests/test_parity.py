@@ -518,6 +518,7 @@ def _noisy(setup: Setup, tensors: TensorCache, batch: Any, place: int) -> Noisy:
     return Noisy(x0[None], noise[None], text, (start + place / len(batch)) % 1, sizes)
 
 
+@pytest.mark.each_time("sd15", "sdxl", "flux", "qwen_image", "wan22 low_noise")
 def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
     row: Row, base: Path, family: Family, pictures: Path, tmp_path: Path
 ) -> None:
@@ -553,6 +554,7 @@ def test_a_run_resumes_exactly_and_draws_alike_in_the_pipeline(
         assert distance(own, plain) > 3
 
 
+@pytest.mark.each_time("sd15", "sdxl", "flux", "wan")
 def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path: Path) -> None:
     """The VAE of some bases stays in float32, sizes are told in float32, texts are cut."""
     config = _config(

@@ -1,4 +1,4 @@
-"""Attention on the CPU whose gradient is computed in float32.
+"""Attention on the CPU whose gradient is computed in float32 at least.
 
 torch's kernel for the gradient takes several times as long in bfloat16 as in float32 where pictures
 are small, so that casting there and back is cheap. The forward pass, which is faster in bfloat16,
@@ -44,8 +44,9 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, sums, mask = ctx.saved_tensors
         dropout, causal, scale = ctx.options
-        wide = (each.float() for each in (gradients[0], query, key, value, out))
-        mask = None if mask is None or mask.dtype == torch.bool else mask.float()
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        wide = (each.to(dtype) for each in (gradients[0], query, key, value, out))
+        mask = mask if mask is None or mask.dtype == torch.bool else mask.to(dtype)
         found = _GRADIENT(*wide, sums, dropout, causal, attn_mask=mask, scale=scale)
         return (*(each.to(query.dtype) for each in found), None, None, None, None)
 
