@@ -23,6 +23,7 @@ from torch import nn
 from loraloom.config import AdapterConfig
 from loraloom.errors import ConfigInvalid, NothingToTrain
 from loraloom.families.info import FamilyInfo
+from loraloom.train.quick import make_quick
 
 
 def insert(
@@ -44,7 +45,10 @@ def insert(
         warnings.filterwarnings("ignore", message=r"The following \w+_pattern keys did not match")
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
         try:
-            inject_adapter_in_model(_peft(config, pattern(endings)), model, name)
+            how = _peft(config, pattern(endings))
+            if isinstance(how, LoraConfig):
+                make_quick(how, layers.values())
+            inject_adapter_in_model(how, model, name)
         except ValueError as error:
             raise NothingToTrain(
                 f"No module of the base ends in any of {', '.join(endings)}: change "
