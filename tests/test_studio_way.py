@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image, ImageFilter
 from playwright.sync_api import Browser, Page, expect
 from tests import library, studio_server
 
@@ -25,9 +26,14 @@ PASSWORD = "a loom for pictures"
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A ZIP of a character's captioned pictures, one of them broken and one twice."""
+    """A ZIP of a character's captioned pictures: one is broken, one is there twice, one is blurred,
+    and of one the caption lacks the trigger."""
     folder = tmp_path / "pictures"
     write_example(folder, MIRA, 18)
+    blurred = Image.open(folder / "04.png").filter(ImageFilter.GaussianBlur(8))
+    blurred.save(folder / "04.png")
+    caption = folder / "05.txt"
+    caption.write_text(caption.read_text().replace(f"{MIRA.trigger}, ", ""))
     (folder / "19.png").write_bytes((folder / "01.png").read_bytes()[:999])
     (folder / "20.png").write_bytes((folder / "02.png").read_bytes())
     path = tmp_path / "heroine.zip"
@@ -89,6 +95,18 @@ def test_from_a_zip_to_an_adapter_that_loads(page: Page, source: Path, tmp_path:
     page.locator("form[action='/datasets/heroine/checks'] button.primary").click()
     expect(page.locator("#checks progress")).to_have_count(0, timeout=60_000)
     expect(page.locator("#checks .coverage li").first).to_be_attached(timeout=60_000)
+    page.locator("#blur form[action$='/take-out'] button").click()
+    expect(page.locator("#checks progress")).to_have_count(0, timeout=60_000)
+    expect(page.locator("#blur")).to_have_count(0)
+    page.locator("#trigger-missing a[href$='action=fix']").click()
+    page.locator("#preview form button.primary").click()
+    expect(page.locator("#preview")).to_have_count(0)
+    page.goto("/datasets/heroine/checks")
+    page.locator("form[action='/datasets/heroine/checks'] button.primary").click()
+    expect(page.locator("#checks progress")).to_have_count(0, timeout=60_000)
+    expect(page.locator("#trigger-missing")).to_have_count(0)
+    page.goto("/datasets/heroine")
+    expect(page.locator("li.shot")).to_have_count(17)
 
     page.goto("/train/new?dataset=heroine&adapter.rank=4&schedule.steps=6&prior.images=0")
     page.locator("[name=trigger]").fill(MIRA.trigger)

@@ -320,3 +320,25 @@ def _checked(client: TestClient) -> dict[str, Any]:
             return body
         time.sleep(0.2)
     raise AssertionError("the check did not end")
+
+
+def test_a_change_made_from_an_old_state_is_refused(
+    client: TestClient, cups: StoredDataset
+) -> None:
+    one = f"{API}/pictures/{cups.working.pictures[0].sha256}"
+    seen = client.get(one).headers["etag"]
+    known = client.get(API).headers["etag"]
+    new = {"json": {"caption": "zk cup, mine"}, "headers": {"If-Match": f'"another", {seen}'}}
+    done = client.put(f"{one}/caption", **new)
+    assert done.status_code == 200
+    assert done.headers["etag"] == client.get(one).headers["etag"] != seen
+    refused = client.put(f"{one}/caption", **new | {"json": {"caption": "zk cup, yours"}})
+    assert (refused.status_code, refused.json()["title"]) == (412, "Precondition Failed")
+    assert client.get(one).json()["caption"] == "zk cup, mine"
+    concepts = [c | {"trigger": "late"} for c in client.get(API).json()["concepts"]]
+    late = client.put(f"{API}/concepts", json=concepts, headers={"If-Match": known})
+    assert late.status_code == 412 and cups.working.concepts[0].trigger != "late"
+    for given in (client.get(API).headers["etag"], "*"):
+        fresh = client.put(f"{API}/concepts", json=concepts, headers={"If-Match": given})
+        assert fresh.status_code == 200
+    assert cups.working.concepts[0].trigger == "late"

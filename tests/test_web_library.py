@@ -200,3 +200,14 @@ def test_two_thousand_adapters_are_quick(client: TestClient, studio: Studio) -> 
     assert time.process_time() - begun < 1
     assert html.count('class="card adapter"') == PAGE
     assert "before=1941" in html
+
+
+def test_an_edit_of_an_older_state_is_refused(
+    client: TestClient, studio: Studio, base: Path, pictures: Path
+) -> None:
+    url = f"/api/v1/adapters/{library.one(studio, base, pictures).id}"
+    first = {"If-Match": client.get(url).headers["etag"]}
+    assert client.patch(url, json={"name": "mine"}, headers=first).status_code == 200
+    assert client.patch(url, json={"name": "yours"}, headers=first).status_code == 412
+    second = {"If-Match": client.get(url).headers["etag"]}
+    assert client.patch(url, json={"name": "ours"}, headers=second).json()["name"] == "ours"

@@ -337,3 +337,24 @@ def test_the_playground_draws(home: Path, base: Path, pictures: Path, browser: B
     job = studio.jobs.page(task=Task.GENERATE)[0]
     assert job.state is State.FINISHED
     studio.database.close()
+
+
+def test_the_same_request_draws_once(
+    client: TestClient, studio: Studio, base: Path, pictures: Path
+) -> None:
+    adapter = library.one(studio, base, pictures).id
+    key = {"Idempotency-Key": "first"}
+
+    def ask(prompt: str) -> tuple[int, int | None]:
+        answer = client.post("/api/v1/pictures", json={"prompt": prompt}, headers=key)
+        return answer.status_code, answer.json().get("id")
+
+    assert ask("a cat") == ask("a cat")
+    assert ask("a dog")[0] == 409
+    assert len(client.get("/api/v1/pictures").json()["pictures"]) == 1
+    grid = {"adapter": adapter, "prompts": ["zk person"]}
+    twice = [
+        client.post("/api/v1/grids", json=grid, headers={"Idempotency-Key": "grid"}).json()["id"]
+        for _ in range(2)
+    ]
+    assert twice[0] == twice[1]

@@ -130,6 +130,10 @@ class NothingToUndo(LoraloomError):
     """No earlier state of the dataset or the captions is kept."""
 
 
+class ChangedMeanwhile(LoraloomError):
+    """A thing is no longer what a change of it was made from."""
+
+
 class CaptionsChanged(LoraloomError):
     """A caption was changed since the edit that is to be undone."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -25,8 +26,10 @@ PromptName = Literal[
 def auto(
     pictures: Annotated[
         str, typer.Argument(metavar="FOLDER|NAME", help="pictures, or a stored dataset")
-    ],
-    kind: Annotated[KindName, typer.Option("--kind", "-k", help="what the adapter learns")],
+    ] = "",
+    kind: Annotated[
+        KindName | None, typer.Option("--kind", "-k", help="what the adapter learns")
+    ] = None,
     trigger: Annotated[
         str, typer.Option("--trigger", "-t", help="the words that call the subject")
     ] = "",
@@ -76,6 +79,12 @@ def auto(
         bool,
         typer.Option("--replace/--only-missing", help="captions that are there too (else: not)"),
     ] = False,
+    order: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="all that is to be done, in place of the other options"
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
 ) -> None:
     """Describe pictures: trigger first, standard terms, nothing that the adapter should learn.
@@ -92,6 +101,11 @@ def auto(
     loraloom caption auto photos -k scene -t myscene --provider https://api.openai.com/v1 \\
         --model gpt-4o-mini --key-env OPENAI_API_KEY --per-minute 30 --language zh-TW
     """
+    if order is not None:
+        _describe_order(order, json=json)
+        return
+    if not pictures or kind is None:
+        raise typer.BadParameter("name a folder or a stored dataset, and its --kind")
     from loraloom.captions.auto import run, source
     from loraloom.captions.auto.choice import Choice, open_choice, tagger_name
     from loraloom.captions.measure import Check
@@ -105,17 +119,32 @@ def auto(
     check = Check(Kind(kind), trigger.strip(), concept.strip(), hairstyles=hairstyles)
     if not (json or provider or source.is_here(tagger_name(choice, base))):
         messages.print(f"Fetching {tagger_name(choice, base)} from the hub", markup=False)
-    captioner, order = open_choice(choice, check, base)
+    captioner, how = open_choice(choice, check, base)
     if not json:
         messages.print(f"Asking {captioner.name}", markup=False)
     try:
-        done = _follow(run.describe(target, captioner, order, replacing=replace), quiet=json)
+        done = _follow(run.describe(target, captioner, how, replacing=replace), quiet=json)
     except KeyboardInterrupt:
         messages.print(f"Stopped. To go on: {command_line()}", markup=False)
         raise typer.Exit(STOPPED) from None
     _tell_json(done) if json else _tell(done, target.undo_command)
     if done.failed:
         raise typer.Exit(1)
+
+
+def _describe_order(path: Path, *, json: bool) -> None:
+    """What a job of the studio does; docs/jobs.md tells the events."""
+    from loraloom.captions.auto import order as orders
+    from loraloom.captions.auto.job import do
+    from loraloom.cli.train import telling_programs
+    from loraloom.train.stop import StopRequest
+
+    with telling_programs(json), StopRequest() as stop:
+        done = do(orders.read(path), stop, print_json if json else lambda event: None)
+    if done is None:
+        raise typer.Exit(STOPPED)
+    if not json:
+        messages.print(f"{len(done.captions)} captions written", markup=False)
 
 
 def _follow(happenings: Iterator[Progress | Done], *, quiet: bool) -> Done:

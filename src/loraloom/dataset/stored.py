@@ -157,11 +157,19 @@ class StoredDataset:
 
         return self._change_pictures(parts, change, what)
 
-    def set_concepts(self, concepts: Iterable[Concept]) -> Contents:
-        """Describe concepts anew. Raises DatasetUnknown, DatasetNameInvalid."""
+    def set_concepts(
+        self,
+        concepts: Iterable[Concept],
+        check: Callable[[Contents], None] = lambda contents: None,
+    ) -> Contents:
+        """Describe concepts anew, unless `check` refuses what there is.
+
+        Raises DatasetUnknown, DatasetNameInvalid.
+        """
         given = {concept.name: concept for concept in concepts}
 
         def change(contents: Contents) -> Contents:
+            check(contents)
             counts = contents.counts()
             if unknown := [name for name in given if name not in counts]:
                 raise DatasetUnknown(

@@ -13,13 +13,11 @@ from loraloom.generate import order as orders
 from loraloom.generate.order import Grid, Order, Wanted
 from loraloom.studio.adapter import Adapter
 from loraloom.studio.bases import refuse_folder
-from loraloom.studio.database import Database
 from loraloom.studio.job import Job, Task
-from loraloom.studio.jobs import Jobs
+from loraloom.studio.jobs import Jobs, Start
 from loraloom.studio.library import Library
 from loraloom.studio.pictures import PRIORITY, chosen_base, fitted, usable
 from loraloom.studio.rights import ALONE, Person, check
-from loraloom.studio.rows import added
 
 MOST_COLUMNS = 24
 MOST_PICTURES = 400
@@ -101,11 +99,8 @@ class Comparison:
 class Grids:
     """All comparisons of an installation, as somebody may see them: each is a job of theirs."""
 
-    def __init__(
-        self, database: Database, library: Library, all_jobs: Jobs, person: Person = ALONE
-    ) -> None:
+    def __init__(self, library: Library, all_jobs: Jobs, person: Person = ALONE) -> None:
         """`library`, `all_jobs`: as the same person sees them."""
-        self._database = database
         self._library = library
         self._jobs = all_jobs
         self._person = person
@@ -113,7 +108,7 @@ class Grids:
     def seen_by(self, person: Person) -> Grids:
         """The same as somebody sees and may change them."""
         library, jobs_ = self._library.seen_by(person), self._jobs.seen_by(person)
-        return Grids(self._database, library, jobs_, person)
+        return Grids(library, jobs_, person)
 
     def checkpoints(self, adapter: Adapter) -> dict[int, Path]:
         """Steps of the adapter's run that are kept -> their files; none of a run of others."""
@@ -163,16 +158,17 @@ class Grids:
             grid=Grid(title=adapter.name, rows=rows, columns=tuple(columns)),
         )
 
-    def start(self, ask: GridAsk) -> Job:
-        """Queue it. Raises Forbidden, and as `order`."""
+    def start(self, ask: GridAsk, start: Start | None = None) -> Job:
+        """Queue it, once for a `start`. Raises JobRefused and Forbidden as `Jobs.add`, and as
+        `order`."""
         check(self._person, "add")
+        if start and (made := self._jobs.started(start)):
+            return made
         order = self.order(ask)
         assert order.grid
-        with self._database.writing() as connection:
-            return added(
-                connection, task=Task.GRID, settings=orders.to_toml(order), name=order.grid.title,
-                steps=0, priority=PRIORITY, owner_id=self._person.id,
-            )  # fmt: skip
+        return self._jobs.queue_up(
+            Task.GRID, order.grid.title, orders.to_toml(order), priority=PRIORITY, start=start
+        )[0]
 
     def get(self, number: int) -> Comparison:
         """By the number of its job. Raises JobUnknown."""

@@ -16,6 +16,7 @@ class Task(StrEnum):
     TRAIN = "train"  # an adapter from a dataset
     GENERATE = "generate"  # pictures for the playground
     GRID = "grid"  # pictures for a comparison
+    DESCRIBE = "describe"  # captions for a dataset
 
 
 class State(StrEnum):
@@ -86,7 +87,8 @@ class Job:
     name: str
     token: str
     settings: str
-    """The complete settings, as TOML: of a run, or what is to be drawn (generate/order.py)."""
+    """The complete settings, as TOML: of a run, or what is to be drawn (generate/order.py) or
+    described (captions/auto/order.py)."""
     parent_id: int | None
     priority: int
     state: State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,14 @@ class Start:
     """Chosen by whoever asks, up to 200 characters."""
     body: str
     """SHA-256 of what is asked for."""
+
+    @classmethod
+    def of(cls, key: str | None, asked: object) -> Start | None:
+        """With `asked` as JSON has it; None without a key."""
+        if not key:
+            return None
+        told = json.dumps(asked, sort_keys=True, default=str)
+        return cls(key, hashlib.sha256(told.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -84,15 +92,44 @@ class Jobs:
         With a `start` that was made already its job comes back, and none is added. Raises
         JobRefused where something else was asked for by its key, and Forbidden.
         """
+        settings, steps = to_toml(config), config.schedule.steps
+        return self.queue_up(
+            Task.TRAIN, name, settings, steps=steps, priority=priority, parent=parent, start=start
+        )[0]
+
+    def queue_up(
+        self,
+        task: Task,
+        name: str,
+        settings: str,
+        *,
+        steps: int = 0,
+        priority: int = 0,
+        parent: int | None = None,
+        start: Start | None = None,
+        also: Callable[[Connection, Job], None] = lambda connection, job: None,
+    ) -> tuple[Job, bool]:
+        """Queue a job of any task, and whether this call has: not where it was made by the same
+        `start`. `also` is done in the same transaction. Raises as `add`.
+        """
         check(self._person, "add")
         start = self._own(start)
         if parent is not None:
             self.get(parent)
         try:
-            return self._add(config, name, priority, parent, start)
+            with self._database.writing() as connection:
+                if start is not None and (found := _started(connection, start)):
+                    return found, False
+                job = added(
+                    connection, task=task, name=name, settings=settings, steps=steps,
+                    priority=priority, parent_id=parent, owner_id=self._person.id,
+                    start_key=start and start.key, start_body=start and start.body,
+                )  # fmt: skip
+                also(connection, job)
+                return job, True
         except DatabaseUnusable:  # another request with the same key was quicker
             if start is not None and (found := self._started(start)):
-                return found
+                return found, False
             raise
 
     def started(self, start: Start) -> Job | None:
@@ -110,18 +147,6 @@ class Jobs:
             return start
         key = hashlib.sha256(f"{self._person.id} {start.key}".encode()).hexdigest()
         return replace(start, key=key)
-
-    def _add(
-        self, config: TrainConfig, name: str, priority: int, parent: int | None, start: Start | None
-    ) -> Job:
-        with self._database.writing() as connection:
-            if start is not None and (found := _started(connection, start)):
-                return found
-            return added(
-                connection, task=Task.TRAIN, name=name, settings=to_toml(config), parent_id=parent,
-                priority=priority, steps=config.schedule.steps, owner_id=self._person.id,
-                start_key=start and start.key, start_body=start and start.body,
-            )  # fmt: skip
 
     def get(self, job_id: int) -> Job:
         """Raises JobUnknown."""

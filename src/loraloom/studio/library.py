@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,8 +199,11 @@ class Library:
             rows = connection.execute(found.where(adapters.c.trashed_at.is_(None), self._seen))
             return [as_adapter(row) for row in rows]
 
-    def edit(self, number: int, edit: Edit) -> Adapter:
-        """Change what is given; an alias is taken from the other versions.
+    def edit(
+        self, number: int, edit: Edit, check: Callable[[Adapter], None] = lambda adapter: None
+    ) -> Adapter:
+        """Change what is given, unless `check` refuses what there is; an alias is taken from the
+        other versions.
 
         Raises AdapterUnknown, Forbidden, ConfigInvalid where somebody else than an owner of the
         studio names a folder as its base.
@@ -214,6 +217,7 @@ class Library:
         others = self.versions(known) if values.get("alias") else []
         with self._database.writing() as connection:
             self._check(connection, number)
+            check(_get(connection, number))
             for other in others:
                 if other.alias == values["alias"] and self._may_change(other):
                     _put(connection, other.id, alias="")

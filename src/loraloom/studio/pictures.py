@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from loraloom.errors import AdapterRefused, PictureUnknown
 from loraloom.generate import order as orders
@@ -21,10 +21,11 @@ from loraloom.studio.adapter import Adapter
 from loraloom.studio.bases import Base, refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, State, Task
+from loraloom.studio.jobs import Jobs, Start
 from loraloom.studio.library import BIN_DAYS, Library
 from loraloom.studio.picture import Ask, Picture, as_picture
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
-from loraloom.studio.rows import added, as_job
+from loraloom.studio.rows import as_job
 from loraloom.studio.tables import jobs, pictures, prompts
 
 PRIORITY = 100
@@ -45,10 +46,13 @@ class Saved:
 class Pictures:
     """All pictures of an installation's playground, as somebody may see and change them."""
 
-    def __init__(self, database: Database, library: Library, person: Person = ALONE) -> None:
-        """`library`: as the same person sees it."""
+    def __init__(
+        self, database: Database, library: Library, all_jobs: Jobs, person: Person = ALONE
+    ) -> None:
+        """`library`, `all_jobs`: as the same person sees them."""
         self._database = database
         self._library = library
+        self._jobs = all_jobs
         self._person = person
         self._seen = readable(person, pictures.c.owner_id, pictures.c.visibility)
         mine = prompts.c.owner_id == person.id
@@ -56,14 +60,18 @@ class Pictures:
 
     def seen_by(self, person: Person) -> Pictures:
         """The same pictures as somebody sees and may change them; saved prompts are one's own."""
-        return Pictures(self._database, self._library.seen_by(person), person)
+        library, jobs_ = self._library.seen_by(person), self._jobs.seen_by(person)
+        return Pictures(self._database, library, jobs_, person)
 
-    def ask(self, ask: Ask) -> Job:
-        """Queue what is asked for.
+    def ask(self, ask: Ask, start: Start | None = None) -> Job:
+        """Queue what is asked for, once for a `start`.
 
-        Raises AdapterUnknown, AdapterRefused, BaseUnknown, ConfigInvalid, Forbidden.
+        Raises JobRefused as `Jobs.add`, AdapterUnknown, AdapterRefused, BaseUnknown, ConfigInvalid,
+        Forbidden.
         """
         check(self._person, "add")
+        if start and (made := self._jobs.started(start)):
+            return made
         refuse_folder(self._person, ask.base)
         used = [(self._library.get(use.adapter), use.scale) for use in ask.adapters if use.on]
         base = chosen_base(ask.base, [adapter for adapter, _ in used])
@@ -84,14 +92,8 @@ class Pictures:
         files = tuple(usable(adapter).resolve() for adapter, _ in used)
         names = tuple(adapter.name for adapter, _ in used)
         order = Order(base=base.name, adapters=files, names=names, pictures=tuple(wanted))
-        return self._queue(order, prompt[:80], told)
 
-    def _queue(self, order: Order, name: str, told: Sequence[dict[str, Any]]) -> Job:
-        with self._database.writing() as connection:
-            job = added(
-                connection, task=Task.GENERATE, settings=orders.to_toml(order), name=name,
-                steps=0, priority=PRIORITY, owner_id=self._person.id,
-            )  # fmt: skip
+        def list_them(connection: Connection, job: Job) -> None:
             whose = {"owner_id": self._person.id, "visibility": Visibility.PRIVATE}
             rows = [
                 {"job_id": job.id, "number": number, "asked": json.dumps(one), "starred": False,
@@ -99,7 +101,11 @@ class Pictures:
                 for number, one in enumerate(told)
             ]  # fmt: skip
             connection.execute(insert(pictures), rows)
-            return job
+
+        return self._jobs.queue_up(
+            Task.GENERATE, prompt[:80], orders.to_toml(order), priority=PRIORITY, start=start,
+            also=list_them,
+        )[0]  # fmt: skip
 
     def get(self, number: int) -> Picture:
         """Raises PictureUnknown."""
@@ -135,20 +141,13 @@ class Pictures:
 
     def going(self) -> list[Job]:
         """Jobs that wait, work or have lately failed, the newest first."""
-        found = select(jobs).where(jobs.c.task == Task.GENERATE).order_by(jobs.c.id.desc())
-        found = found.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
-        with self._database.reading() as connection:
-            latest = [as_job(row) for row in connection.execute(found.limit(20))]
+        latest = self._jobs.page(task=Task.GENERATE, limit=20)
         waiting = [job for job in latest if job.state not in ENDED]
         return waiting + [job for job in latest[:1] if job.state is State.FAILED]
 
     def in_the_way(self) -> Job | None:
         """A run that one may see and that holds the device while pictures wait, or None."""
-        held = select(jobs).where(jobs.c.state.in_(HELD), jobs.c.task == Task.TRAIN)
-        held = held.where(readable(self._person, jobs.c.owner_id, jobs.c.visibility))
-        with self._database.reading() as connection:
-            row = connection.execute(held.order_by(jobs.c.id).limit(1)).first()
-        return None if row is None else as_job(row)
+        return next(iter(self._jobs.page(states=HELD, limit=1)), None)
 
     def star(self, number: int, *, starred: bool) -> Picture:
         """Mark or unmark one."""

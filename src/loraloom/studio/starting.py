@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tomllib
 from collections.abc import Sequence
 
@@ -40,12 +38,9 @@ def start(
     A stored dataset is kept as a snapshot. Raises StartRefused with all that stands in the way,
     JobRefused where another run was queued by the key, JobUnknown for the parent.
     """
-    asked = None
-    if key:
-        told = json.dumps([tree, preset, name, priority, parent], sort_keys=True, default=str)
-        asked = Start(key, hashlib.sha256(told.encode()).hexdigest())
-        if found := jobs.started(asked):
-            return found, False
+    asked = Start.of(key, [tree, preset, name, priority, parent])
+    if asked and (found := jobs.started(asked)):
+        return found, False
     found_draft = draft.look(tree, preset, plans)
     if found_draft.blocking:
         raise StartRefused([remark.sentence for remark in found_draft.blocking])

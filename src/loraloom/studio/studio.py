@@ -51,6 +51,6 @@ def open_studio() -> Studio:
     jobs, library = Jobs(database), Library(database)
     return Studio(
         data_folder(), database, jobs, Datasets(Store()), Plans(), People(database),
-        Sessions(database), Tokens(database), library, Pictures(database, library),
-        Grids(database, library, jobs),
+        Sessions(database), Tokens(database), library, Pictures(database, library, jobs),
+        Grids(library, jobs),
     )  # fmt: skip

@@ -32,10 +32,11 @@ _COMMANDS: dict[Task, Callable[[str, str], list[str]]] = {
     Task.TRAIN: lambda settings, out: ["train", settings, "--out", out],
     Task.GENERATE: lambda settings, out: ["generate", "--order", settings, "--out", out],
     Task.GRID: lambda settings, out: ["generate", "--order", settings, "--out", out],
+    Task.DESCRIBE: lambda settings, out: ["caption", "auto", "--order", settings],
 }
 """Task -> its command, given the file of its settings and the folder that it writes into. All tell
 events with --json, the last one "finished" or "failed". A run that has begun takes --resume;
-pictures that are drawn are never drawn again."""
+what is drawn or described is never drawn or described again."""
 
 
 def command(job: Job) -> list[str]:

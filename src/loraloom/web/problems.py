@@ -36,6 +36,7 @@ _STATUSES: dict[type[LoraloomError], int] = {
     errors.JobRefused: 409,
     errors.DatasetBusy: 409,
     errors.CaptionsChanged: 409,
+    errors.ChangedMeanwhile: 412,
     errors.NothingToUndo: 409,
     errors.UploadUnknown: 404,
     errors.UploadRefused: 409,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loraloom.captions.auto import hair
@@ -61,20 +61,30 @@ class _Found:
 
 
 def describe(
-    target: Target, captioner: Captioner, order: Order, *, replacing: bool = False
+    target: Target,
+    captioner: Captioner,
+    order: Order,
+    *,
+    replacing: bool = False,
+    only: Collection[str] = (),
+    enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress | Done]:
-    """Make and write the captions of a set; `replacing` those that are there too.
+    """Make and write the captions of a set, or of the items with these keys `only`; `replacing`
+    those that are there too. Once it is `enough`, what was described by then is written.
 
     What was answered is kept beside the set until all is written: a run that is stopped, killed or
     left alone by its server goes on when it is started again. Raises ProviderFailed and the like.
     """
     items = with_trigger(target.pictures(), order.check.trigger)
+    items = [item for item in items if not only or item.key in only]
     chosen = {i.key: i for i in items if replacing or lacks_caption(i, order.check.trigger)}
     found = _Found()
     with keeping(target.answers_at, captioner.fingerprint) as kept:
         yield Progress(0, len(chosen))
         for _ in _answer(list(chosen.values()), captioner, kept, found):
             yield Progress(found.done, len(chosen))
+            if enough():
+                break
         captions, findings = _captions(chosen, found, order)
         seen = {key: chosen[key].caption for key in captions}
         written = target.write(captions, seen, "automatic captions")

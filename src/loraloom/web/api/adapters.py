@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, UploadFile
+from fastapi import APIRouter, Path, Query, Response, UploadFile
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
@@ -17,6 +17,7 @@ from loraloom.studio.importing import Format
 from loraloom.studio.library import Edit, Filter
 from loraloom.studio.registering import sha256_of
 from loraloom.studio.rights import Visibility
+from loraloom.web.etags import IfMatch, etag, refuse_stale
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -106,15 +107,31 @@ def import_adapter(studio: StudioNow, file: UploadFile) -> AdapterBody:
 
 
 @router.get("/{adapter}")
-def show_adapter(studio: StudioNow, adapter: AdapterNumber) -> AdapterBody:
-    """One adapter."""
-    return body(studio.library.get(adapter))
+def show_adapter(studio: StudioNow, adapter: AdapterNumber, response: Response) -> AdapterBody:
+    """One adapter; its ETag is for the If-Match of a change."""
+    return _tagged(response, studio.library.get(adapter))
 
 
 @router.patch("/{adapter}")
-def edit_adapter(studio: StudioNow, adapter: AdapterNumber, edit: Edit) -> AdapterBody:
-    """Change what is given of name, description, kind, tags and such."""
-    return body(studio.library.edit(adapter, edit))
+def edit_adapter(
+    studio: StudioNow,
+    adapter: AdapterNumber,
+    edit: Edit,
+    response: Response,
+    if_match: IfMatch = None,
+) -> AdapterBody:
+    """Change what is given of name, description, kind, tags and such.
+
+    With If-Match, only where nobody has changed the adapter meanwhile (412).
+    """
+    done = studio.library.edit(adapter, edit, lambda now: refuse_stale(if_match, body(now)))
+    return _tagged(response, done)
+
+
+def _tagged(response: Response, adapter: Adapter) -> AdapterBody:
+    told = body(adapter)
+    response.headers["ETag"] = etag(told)
+    return told
 
 
 @router.delete("/{adapter}")

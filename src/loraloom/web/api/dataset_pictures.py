@@ -20,6 +20,7 @@ from loraloom.studio.thumbs import Side
 from loraloom.studio.workbench import Workbench
 from loraloom.web.api.datasets import Strict, Text, Version, state
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
+from loraloom.web.etags import IfMatch, etag, refuse_stale
 from loraloom.web.problems import ANSWERS
 
 router = APIRouter(prefix="/datasets/{dataset}", tags=["datasets"], responses=ANSWERS)
@@ -135,22 +136,38 @@ def list_pictures(
 
 
 @router.get("/pictures/{sha256}")
-def show_picture(stored: DatasetNow, sha256: Sha) -> DatasetPictureBody:
-    """One picture."""
-    return _body(bulk.find(stored, stored.working, sha256))
+def show_picture(stored: DatasetNow, sha256: Sha, response: Response) -> DatasetPictureBody:
+    """One picture; its ETag is for the If-Match of a change."""
+    return _tagged(response, bulk.find(stored, stored.working, sha256))
+
+
+def _tagged(response: Response, picture: Picture) -> DatasetPictureBody:
+    told = _body(picture)
+    response.headers["ETag"] = etag(told)
+    return told
 
 
 @router.put("/pictures/{sha256}/caption")
-def write_caption(stored: DatasetNow, sha256: Sha, new: CaptionBody) -> DatasetPictureBody:
-    """Give a picture a caption; refused (409) where it is no longer the one that was `given`."""
-    return _body(bulk.set_caption(stored, sha256, new.caption, new.given))
+def write_caption(
+    stored: DatasetNow,
+    sha256: Sha,
+    new: CaptionBody,
+    response: Response,
+    if_match: IfMatch = None,
+) -> DatasetPictureBody:
+    """Give a picture a caption; refused where it is no longer the one that was `given` (409), or
+    the picture not what If-Match says (412)."""
+    picture = bulk.find(stored, stored.working, sha256)
+    refuse_stale(if_match, _body(picture))
+    given = new.given if if_match is None or new.given is not None else picture.caption
+    return _tagged(response, bulk.set_caption(stored, sha256, new.caption, given))
 
 
 @router.put("/pictures/{sha256}/crop")
-def crop(stored: DatasetNow, sha256: Sha, new: CropBody) -> DatasetPictureBody:
+def crop(stored: DatasetNow, sha256: Sha, new: CropBody, response: Response) -> DatasetPictureBody:
     """Use a part of a picture; its file stays whole."""
     stored.set_crops({sha256: new.box})
-    return show_picture(stored, sha256)
+    return show_picture(stored, sha256, response)
 
 
 @router.post("/edits")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
+from loraloom.captions.auto.order import Wish
 from loraloom.dataset import exports, snapshot
 from loraloom.dataset.exports import Format
 from loraloom.dataset.intake import Uncaptioned
@@ -19,12 +20,16 @@ from loraloom.dataset.snapshot import Concept, Contents, balanced
 from loraloom.dataset.stored import SnapshotInfo, StoredDataset
 from loraloom.findings import Severity
 from loraloom.kinds import Kind
+from loraloom.studio import describing
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.checks import Aim
+from loraloom.studio.jobs import Start
 from loraloom.studio.rights import Visibility
 from loraloom.studio.studio import Studio
-from loraloom.web.api.jobs import Sharing
+from loraloom.web.api.jobs import IdempotencyKey, JobBody, Sharing
+from loraloom.web.api.jobs import body as job_body
 from loraloom.web.bench import BenchNow, DatasetNow, Name
+from loraloom.web.etags import IfMatch, etag, refuse_stale
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import PersonNow, StudioNow
 
@@ -188,8 +193,8 @@ def state(stored: StoredDataset, version: str) -> Contents:
     return stored.read_snapshot(version) if version else stored.working
 
 
-def _body(studio: Studio, stored: StoredDataset) -> DatasetBody:
-    contents, whose = stored.working, studio.datasets.belonging(stored.name)
+def _body(studio: Studio, stored: StoredDataset, contents: Contents | None = None) -> DatasetBody:
+    contents, whose = contents or stored.working, studio.datasets.belonging(stored.name)
     counts = contents.counts()
     return DatasetBody(
         name=stored.name,
@@ -225,9 +230,15 @@ def create_dataset(studio: StudioNow, new: NewDataset) -> DatasetBody:
 
 
 @router.get("/{dataset}")
-def show_dataset(studio: StudioNow, stored: DatasetNow) -> DatasetBody:
-    """One dataset: its concepts and versions."""
-    return _body(studio, stored)
+def show_dataset(studio: StudioNow, stored: DatasetNow, response: Response) -> DatasetBody:
+    """One dataset: its concepts and versions; its ETag is for the If-Match of a change."""
+    return _tagged(studio, stored, response)
+
+
+def _tagged(studio: Studio, stored: StoredDataset, response: Response) -> DatasetBody:
+    told = _body(studio, stored)
+    response.headers["ETag"] = etag(told)
+    return told
 
 
 @router.delete("/{dataset}", status_code=204, response_class=Response)
@@ -286,13 +297,21 @@ def compare(stored: DatasetNow, old: Version, new: Version = "") -> Difference:
 
 @router.put("/{dataset}/concepts")
 def describe_concepts(
-    studio: StudioNow, stored: DatasetNow, concepts: list[ConceptBody]
+    studio: StudioNow,
+    stored: DatasetNow,
+    concepts: list[ConceptBody],
+    response: Response,
+    if_match: IfMatch = None,
 ) -> DatasetBody:
-    """Give concepts their triggers and repeats."""
+    """Give concepts their triggers and repeats.
+
+    With If-Match, only where nobody has changed the dataset meanwhile (412).
+    """
     stored.set_concepts(
-        [Concept(one.name, one.trigger.strip(), one.repeats) for one in concepts[:1000]]
+        [Concept(one.name, one.trigger.strip(), one.repeats) for one in concepts[:1000]],
+        lambda now: refuse_stale(if_match, _body(studio, stored, now)),
     )
-    return _body(studio, stored)
+    return _tagged(studio, stored, response)
 
 
 @router.post("/{dataset}/concepts/balance")
@@ -385,3 +404,15 @@ def check(bench: BenchNow, person: PersonNow, stored: DatasetNow, new: NewCheck)
     bench.checks.set_aim(stored, aim)
     bench.checks.start(stored, aim)
     return show_check(bench, stored, new.kind, new.base)
+
+
+@router.post("/{dataset}/descriptions", status_code=202)
+def describe(
+    studio: StudioNow, name: Name, wish: Wish, idempotency_key: IdempotencyKey = None
+) -> JobBody:
+    """Queue automatic captions for the pictures without one, or for all with `replace`.
+
+    All are written in one step that can be undone; /jobs/{id}/events tells how far it is.
+    """
+    start = Start.of(idempotency_key, [name, wish.model_dump(mode="json")])
+    return job_body(describing.start(studio.jobs, studio.datasets, name, wish, start)[0])

@@ -21,6 +21,8 @@ from loraloom.web.who import StudioNow
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=ANSWERS)
 Number = Annotated[int, Path(alias="job", ge=1, le=2**31 - 1)]
+IdempotencyKey = Annotated[str | None, Header(max_length=200)]
+"""Chosen by whoever asks: the same request may be sent again with it, and is made once."""
 
 
 class JobBody(BaseModel):
@@ -119,7 +121,7 @@ def start_job(
     studio: StudioNow,
     asked: StartBody,
     response: Response,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobBody:
     """Queue a run. A stored dataset is kept as a snapshot; all that stands in the way is told.
 

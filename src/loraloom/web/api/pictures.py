@@ -12,9 +12,10 @@ from starlette.responses import FileResponse
 from loraloom.errors import PictureUnknown
 from loraloom.generate import order as orders
 from loraloom.studio.grids import Comparison, GridAsk
+from loraloom.studio.jobs import Start
 from loraloom.studio.picture import Ask, Picture
 from loraloom.studio.rights import Visibility
-from loraloom.web.api.jobs import JobBody, Sharing
+from loraloom.web.api.jobs import IdempotencyKey, JobBody, Sharing
 from loraloom.web.api.jobs import body as job_body
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
@@ -91,9 +92,13 @@ def grid_body(found: Comparison) -> GridBody:
 
 
 @router.post("/pictures", status_code=202)
-def ask_pictures(studio: StudioNow, ask: Ask) -> JobBody:
-    """Queue pictures; /jobs/{id}/events and /events tell how they come."""
-    return job_body(studio.pictures.ask(ask))
+def ask_pictures(studio: StudioNow, ask: Ask, idempotency_key: IdempotencyKey = None) -> JobBody:
+    """Queue pictures; /jobs/{id}/events and /events tell how they come.
+
+    With an Idempotency-Key the same request may be sent again: it is made once.
+    """
+    start = Start.of(idempotency_key, ["pictures", ask.model_dump(mode="json")])
+    return job_body(studio.pictures.ask(ask, start))
 
 
 @router.get("/pictures")
@@ -148,9 +153,13 @@ def share_picture(studio: StudioNow, picture: PictureNumber, given: Sharing) -> 
 
 
 @router.post("/grids", status_code=202)
-def start_grid(studio: StudioNow, ask: GridAsk) -> GridBody:
-    """Queue a comparison of checkpoints and strengths by the same prompts and seeds."""
-    return grid_body(studio.grids.get(studio.grids.start(ask).id))
+def start_grid(studio: StudioNow, ask: GridAsk, idempotency_key: IdempotencyKey = None) -> GridBody:
+    """Queue a comparison of checkpoints and strengths by the same prompts and seeds.
+
+    With an Idempotency-Key the same request may be sent again: it is made once.
+    """
+    start = Start.of(idempotency_key, ["grid", ask.model_dump(mode="json")])
+    return grid_body(studio.grids.get(studio.grids.start(ask, start).id))
 
 
 @router.get("/grids/{grid}")

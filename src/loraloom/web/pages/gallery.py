@@ -10,11 +10,13 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from loraloom.captions import bulk
+from loraloom.captions.auto.order import Wish
 from loraloom.captions.edit import Edit
 from loraloom.dataset import gallery, snapshot
 from loraloom.dataset.snapshot import Concept, balanced
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CaptionEditInvalid
+from loraloom.studio import describing
 from loraloom.studio.workbench import Workbench
 from loraloom.web.api.dataset_pictures import findings_of
 from loraloom.web.api.datasets import Text, Version, state, versions
@@ -24,6 +26,7 @@ from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
+from loraloom.web.who import StudioNow
 
 router = APIRouter(prefix="/datasets/{dataset}")
 Shas = Annotated[list[str], Form(max_length=100_000)]
@@ -102,6 +105,7 @@ def caption(
 
 @router.post("/bulk")
 def many(
+    studio: StudioNow,
     bench: BenchNow,
     stored: DatasetNow,
     action: Annotated[str, Form()],
@@ -123,6 +127,13 @@ def many(
     chosen = {picture.sha256 for picture in found} if everything else present & set(sha)
     if not chosen:
         raise CaptionEditInvalid(_("No picture is chosen; choose some first."))
+    if action == "describe":
+        aim = bench.checks.aim(stored)
+        wish = Wish(kind=aim.kind, base=aim.base, replace=True, pictures=tuple(sorted(chosen)))
+        describing.start(studio.jobs, studio.datasets, stored.name, wish)
+        return back(
+            f"{url(stored.name)}/captions", _("The pictures are in the queue to be described.")
+        )
     done = _do(stored, action, chosen, tag.strip(), with_.strip(), to.strip())
     return back(own(then or url(stored.name)), done)
 

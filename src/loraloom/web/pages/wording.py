@@ -8,27 +8,35 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from loraloom.captions import bulk, stats
+from loraloom.captions.auto import defaults
+from loraloom.captions.auto.choice import Choice, tagger_name
+from loraloom.captions.auto.order import Wish
 from loraloom.captions.bulk import Change
 from loraloom.captions.edit import Edit
 from loraloom.dataset.snapshot import Contents
 from loraloom.errors import CaptionEditInvalid
+from loraloom.studio import describing
 from loraloom.studio.checks import Aim
 from loraloom.web.api.datasets import Text
-from loraloom.web.bench import BenchNow, DatasetNow
+from loraloom.web.bench import BenchNow, DatasetNow, Name
+from loraloom.web.checked import checked
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
+from loraloom.web.who import StudioNow
 
 router = APIRouter(prefix="/datasets/{dataset}")
 Action = Literal["", "replace", "add", "remove", "first", "fix", "complete"]
+Line = Annotated[str, Form(max_length=500)]
 SHOWN, FREQUENT = 60, 120
 
 
 @router.get("/captions")
 def show(
     request: Request,
+    studio: StudioNow,
     bench: BenchNow,
     stored: DatasetNow,
     action: Action = "",
@@ -57,6 +65,10 @@ def show(
         frequent=list(counted.items())[:FREQUENT],
         captioned=len(said),
         with_trigger=_with_trigger(contents),
+        described=describing.latest(studio.jobs, stored.name),
+        taggers=describing.taggers(),
+        usual_tagger=tagger_name(Choice(), aim.base),
+        threshold=defaults.tagger().threshold,
         last_edit=stored.last_edit if stored.can_undo else "",
     )
 
@@ -101,3 +113,32 @@ def change(
     count = bulk.write(stored, found, what)
     told = translate_plural("%(num)s caption changed.", "%(num)s captions changed.", count)
     return back(f"{url(stored.name)}/captions", told % {"num": count})
+
+
+@router.post("/describe")
+def describe(
+    studio: StudioNow,
+    bench: BenchNow,
+    name: Name,
+    by: Line = "",
+    provider: Line = "",
+    model: Line = "",
+    key_env: Line = "",
+    language: Line = "",
+    prompt: Line = "",
+    threshold: Line = "",
+    concept: Line = "",
+    scope: Annotated[Literal["missing", "all"], Form()] = "missing",
+) -> Response:
+    """Queue automatic captions, for what the dataset is for."""
+    aim = bench.checks.aim(studio.datasets.open(name))
+    if by == "provider":
+        asked = {"provider": provider, "model": model, "key_env": key_env, "language": language,
+                 "prompt": prompt}  # fmt: skip
+    else:
+        asked = {"tagger": by, "threshold": threshold}
+    asked |= {"concept": concept, "base": aim.base}
+    given = {key: value.strip() for key, value in asked.items() if value.strip()}
+    wish = checked(Wish, {**given, "kind": aim.kind, "replace": scope == "all"})
+    describing.start(studio.jobs, studio.datasets, name, wish)
+    return back(f"{url(name)}/captions", _("The pictures are in the queue to be described."))
