@@ -22,7 +22,9 @@ _COLOURS = {State.FINISHED: "green", State.FAILED: "red", State.TRAINING: "cyan"
 
 def show_list(jobs: list[Job]) -> None:
     """A table; what went wrong stands in a line below it."""
-    table = Table("job", "task", "state", "name", "base", "steps", "added", box=None, header_style="bold")
+    table = Table(
+        "job", "task", "state", "name", "base", "steps", "added", box=None, header_style="bold"
+    )
     for job in jobs:
         table.add_row(
             str(job.id), job.task, f"[{_COLOURS.get(job.state, 'default')}]{_state(job)}[/]",

@@ -27,8 +27,11 @@ class QuickLinear(Linear):
         rows = x.reshape(-1, x.shape[-1])
         out: Tensor = self.base_layer(rows)
         for name in names:
-            down, up = self.lora_A[name].weight, self.lora_B[name].weight
-            out = torch.addmm(out, F.linear(rows, down), up.t(), alpha=self.scaling[name])
+            down: Any = self.lora_A[name]
+            up: Any = self.lora_B[name]
+            out = torch.addmm(
+                out, F.linear(rows, down.weight), up.weight.t(), alpha=self.scaling[name]
+            )
         return out.view(*x.shape[:-1], -1)
 
     def _are_plain(self, names: Iterable[str]) -> bool:

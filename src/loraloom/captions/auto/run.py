@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loraloom.captions.auto import hair
@@ -68,7 +68,7 @@ def describe(
     replacing: bool = False,
     only: Collection[str] = (),
     enough: Callable[[], bool] = lambda: False,
-) -> Iterator[Progress | Done]:
+) -> Generator[Progress | Done, None, None]:
     """Make and write the captions of a set, or of the items with these keys `only`; `replacing`
     those that are there too. Once it is `enough`, what was described by then is written.
 
