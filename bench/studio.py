@@ -172,10 +172,13 @@ def watched(
     And how quick the addresses are while it runs and is watched.
     """
     from bench import studio_data
-    from loraloom.studio.job import State
+    from loraloom.studio.job import ENDED, State
     from loraloom.studio.studio import open_studio
 
     studio = open_studio()
+    for left in studio.jobs.all():  # of a measurement that was broken off
+        if left.state not in ENDED:
+            studio.jobs.cancel(left.id)
     number = studio_data.training(studio, 20_000)
     while studio.jobs.get(number).state is not State.TRAINING:
         time.sleep(0.5)

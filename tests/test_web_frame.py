@@ -21,6 +21,7 @@ from loraloom.studio.studio import Studio
 from loraloom.train import recipe
 from loraloom.web import server
 from loraloom.web.live import BACKLOG, Live, as_batch
+from loraloom.web.who import Entry
 
 T = TypeVar("T")
 
@@ -163,10 +164,10 @@ def in_a_loop(coroutine: Coroutine[None, None, T]) -> T:
 
 def test_news_come_once_each_whenever_somebody_joins(studio: Studio, job: int) -> None:
     async def told(after: int | None, more: int) -> list[int]:
-        live = Live(studio.jobs)
+        live = Live(studio.jobs, lambda entry: True)
         numbers: list[int] = []
         async with live.running():
-            stream = live.stream(after, ALONE, lambda: True)
+            stream = live.stream(after, Entry(ALONE))
             assert await anext(stream) == b"retry: 2000\n\n"
             for _ in range(more):
                 studio.jobs.pause(job)
@@ -187,8 +188,8 @@ def test_news_come_once_each_whenever_somebody_joins(studio: Studio, job: int) -
 
 def test_a_browser_that_does_not_read_is_let_go(studio: Studio, job: int) -> None:
     async def slow() -> list[bytes]:
-        live = Live(studio.jobs)
-        stream = live.stream(None, ALONE, lambda: True)
+        live = Live(studio.jobs, lambda entry: True)
+        stream = live.stream(None, Entry(ALONE))
         found = [await anext(stream)]
         for _ in range(BACKLOG + 1):
             await live._tell(studio.jobs.events(job))

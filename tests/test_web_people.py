@@ -34,7 +34,7 @@ from loraloom.web import api, pages, server
 from loraloom.web.app import create_app
 from loraloom.web.guard import SAFE, Guard, canonical
 from loraloom.web.live import Live
-from loraloom.web.who import OPEN, OWNED, PERSONAL, below
+from loraloom.web.who import OPEN, OWNED, PERSONAL, Entry, below
 
 HOST = "127.0.0.1"
 OWN = {"Origin": f"http://{HOST}"}
@@ -627,9 +627,9 @@ class TestLive:
         allowed = True
 
         async def listen() -> list[bytes]:
-            live = Live(team.studio.jobs)
+            live = Live(team.studio.jobs, lambda entry: allowed)
             async with live.running():
-                tom = live.stream(0, team.accounts["Tom"].person, lambda: allowed)
+                tom = live.stream(0, Entry(team.accounts["Tom"].person, is_team=True))
                 heard = [await anext(tom), await anext(tom)]
                 waiting = asyncio.ensure_future(anext(tom))
                 await asyncio.sleep(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from loraloom.web.live import Live
 from loraloom.web.proxied import Proxied
 from loraloom.web.sound import sound_body
 from loraloom.web.texts import Language
-from loraloom.web.who import Entrance, signed_in
+from loraloom.web.who import Entrance, is_let_in, signed_in
 
 STATIC = Path(str(files("loraloom") / "web" / "static"))
 
@@ -40,7 +41,7 @@ def create_app(
     `addresses_at`: a port at which any address in numbers is ours; `for_others`: other machines can
     reach it, so that everybody signs in; `behind_proxy`: what a proxy says of its clients is true.
     """
-    live = Live(studio.jobs)
+    live = Live(studio.jobs, partial(is_let_in, studio))
     workbench = Workbench(studio)
     limits = Limits()
 

@@ -12,9 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 from loraloom.errors import LoraloomError
 from loraloom.studio.jobs import JobEvent, Jobs
-from loraloom.studio.rights import Person
+from loraloom.web.who import Entry
 
-LOOK_S = 0.5
+LOOK_S = 1.0
 """Between looks into the database, while anybody listens."""
 PING_S = 15.0
 """Without news for so long, a comment is sent: proxies and browsers drop silent connections."""
@@ -25,11 +25,14 @@ _LOG = logging.getLogger("loraloom.web")
 
 
 class Live:
-    """Reads new events once, and hands each batch, as the bytes of a server-sent event, to all."""
+    """Reads new events once, makes the bytes of a server-sent event of each batch once, and hands
+    them to all who may see them."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, is_let_in: Callable[[Entry], bool]) -> None:
+        """`is_let_in`: whether the right by which somebody came still holds."""
         self._jobs = jobs
-        self._listeners: dict[asyncio.Queue[list[JobEvent] | None], Person] = {}
+        self._is_let_in = is_let_in
+        self._listeners: dict[asyncio.Queue[bytes | None], Entry] = {}
         self._last = 0
 
     @asynccontextmanager
@@ -49,23 +52,21 @@ class Live:
         for queue in self._listeners:
             _end(queue)
 
-    async def stream(
-        self, after: int | None, person: Person, is_let_in: Callable[[], bool]
-    ) -> AsyncIterator[bytes]:
+    async def stream(self, after: int | None, entry: Entry) -> AsyncIterator[bytes]:
         """Batches of what a person may see, behind the event numbered `after`, or from now on.
 
-        Ends when `is_let_in` says no, which is asked before each.
+        Ends when the person is let in no longer, which is asked before each.
         """
-        queue: asyncio.Queue[list[JobEvent] | None] = asyncio.Queue(BACKLOG)
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
         newest = await run_in_threadpool(self._jobs.last_event)
         if not self._listeners:
             self._last = newest  # nobody listened, so nobody looked
-        self._listeners[queue] = person
+        self._listeners[queue] = entry
         begins = self._last  # what comes behind it comes through the queue
         try:
             yield b"retry: 2000\n\n"
             while after is not None and after < begins:
-                mine = self._jobs.seen_by(person)
+                mine = self._jobs.seen_by(entry.person)
                 missed = await run_in_threadpool(mine.events, after=after, limit=BATCH)
                 missed = [event for event in missed if event.id <= begins]
                 if not missed:
@@ -74,12 +75,14 @@ class Live:
                 yield as_batch(missed)
             while True:
                 try:
-                    batch = await asyncio.wait_for(queue.get(), PING_S)
+                    async with asyncio.timeout(PING_S):
+                        batch = await queue.get()
                 except TimeoutError:
-                    batch = []
-                if batch is None or not await run_in_threadpool(is_let_in):
+                    held = await run_in_threadpool(self._is_let_in, entry)
+                    batch = b": still here\n\n" if held else None
+                if batch is None:
                     return
-                yield as_batch(batch) if batch else b": still here\n\n"
+                yield batch
         finally:
             self._listeners.pop(queue, None)
 
@@ -90,35 +93,45 @@ class Live:
                 continue
             try:
                 found = await run_in_threadpool(self._jobs.events, after=self._last, limit=BATCH)
+                if found:
+                    self._last = found[-1].id
+                    await self._tell(found)
             except LoraloomError as error:
                 _LOG.warning("No news of the jobs: %s", error)
-                continue
-            if found:
-                self._last = found[-1].id
-                await self._tell(found)
 
     async def _tell(self, happened: list[JobEvent]) -> None:
-        """Hand everybody what concerns jobs that they may see."""
+        """Hand everybody what concerns jobs that they may see; many come by the same right."""
+        listeners = list(self._listeners.items())
+        batches = await run_in_threadpool(self._batches, {e for _, e in listeners}, happened)
+        for queue, entry in listeners:
+            if entry not in batches:
+                _end(queue)
+            elif batch := batches[entry]:
+                _offer(queue, batch)
+
+    def _batches(self, entries: set[Entry], happened: list[JobEvent]) -> dict[Entry, bytes]:
+        """What each is told, empty where that is nothing; who is not let in any more is missing."""
         numbers = {event.job_id for event in happened}
-        known: dict[Person, set[int]] = {}
-        for queue, person in list(self._listeners.items()):
-            if person.is_owner:
-                _offer(queue, happened)
+        whole = as_batch(happened)
+        told = {}
+        for entry in filter(self._is_let_in, entries):
+            if entry.person.is_owner:
+                told[entry] = whole
                 continue
-            if person not in known:
-                known[person] = await run_in_threadpool(self._jobs.seen_by(person).known, numbers)
-            if told := [event for event in happened if event.job_id in known[person]]:
-                _offer(queue, told)
+            known = self._jobs.seen_by(entry.person).known(numbers)
+            mine = [event for event in happened if event.job_id in known]
+            told[entry] = as_batch(mine) if mine else b""
+        return told
 
 
-def _offer(queue: asyncio.Queue[list[JobEvent] | None], batch: list[JobEvent]) -> None:
+def _offer(queue: asyncio.Queue[bytes | None], batch: bytes) -> None:
     try:
         queue.put_nowait(batch)
     except asyncio.QueueFull:
         _end(queue)
 
 
-def _end(queue: asyncio.Queue[list[JobEvent] | None]) -> None:
+def _end(queue: asyncio.Queue[bytes | None]) -> None:
     """Let the stream end at once, whatever waits."""
     while not queue.empty():
         queue.get_nowait()

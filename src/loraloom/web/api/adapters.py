@@ -18,6 +18,7 @@ from loraloom.studio.library import Edit, Filter
 from loraloom.studio.registering import sha256_of
 from loraloom.studio.rights import Visibility
 from loraloom.web.etags import IfMatch, etag, refuse_stale
+from loraloom.web.paging import Before, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -90,14 +91,14 @@ def list_adapters(
     visibility: Word = "",
     starred: bool = False,
     trashed: bool = False,
-    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 60,
 ) -> AdapterPage:
     """List the adapters that match, the newest first; `trashed`: those thrown away."""
     wanted = Filter(q, kind, family, tag, visibility, starred, trashed)
     found = studio.library.page(wanted, before=before, limit=limit + 1)
-    more = found[limit - 1].id if len(found) > limit else None
-    return AdapterPage(adapters=[body(one) for one in found[:limit]], next=more)
+    shown, more = cut(found, limit)
+    return AdapterPage(adapters=[body(one) for one in shown], next=more)
 
 
 @router.post("", status_code=201)

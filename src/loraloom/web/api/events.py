@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 
 from loraloom.web.live import Live
 from loraloom.web.problems import ANSWERS
-from loraloom.web.who import EntryNow, PersonNow, StudioNow, is_let_in
+from loraloom.web.who import EntryNow
 
 router = APIRouter(tags=["jobs"], responses=ANSWERS)
 
@@ -21,9 +21,7 @@ router = APIRouter(tags=["jobs"], responses=ANSWERS)
 )
 def events(
     request: Request,
-    person: PersonNow,
     entry: EntryNow,
-    studio: StudioNow,
     after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
@@ -37,7 +35,7 @@ def events(
     live: Live = request.app.state.live
     known = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
     return StreamingResponse(
-        live.stream(known, person, lambda: is_let_in(studio, entry)),
+        live.stream(known, entry),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

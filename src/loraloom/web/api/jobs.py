@@ -16,6 +16,7 @@ from loraloom.studio.curves import Curves
 from loraloom.studio.job import Job, Reason, Request, State, Task
 from loraloom.studio.rights import Visibility
 from loraloom.train.recipe import Preset
+from loraloom.web.paging import Before, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -106,14 +107,14 @@ def body(job: Job) -> JobBody:
 @router.get("")
 def list_jobs(
     studio: StudioNow,
-    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     task: Task = Task.TRAIN,
 ) -> JobPage:
     """List the jobs of a task, the newest first."""
     found = studio.jobs.page(before=before, limit=limit + 1, task=task)
-    more = found[limit - 1].id if len(found) > limit else None
-    return JobPage(jobs=[body(job) for job in found[:limit]], next=more)
+    shown, more = cut(found, limit)
+    return JobPage(jobs=[body(job) for job in shown], next=more)
 
 
 @router.post("", status_code=201, responses={200: {"description": "The key's job, from before"}})

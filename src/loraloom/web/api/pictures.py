@@ -17,6 +17,7 @@ from loraloom.studio.picture import Ask, Picture
 from loraloom.studio.rights import Visibility
 from loraloom.web.api.jobs import IdempotencyKey, JobBody, Sharing
 from loraloom.web.api.jobs import body as job_body
+from loraloom.web.paging import Before, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -106,7 +107,7 @@ def list_pictures(
     studio: StudioNow,
     starred: bool = False,
     job: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
-    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 48,
 ) -> PicturePage:
     """List pictures, the newest first; or those of one job, in its order."""
@@ -114,8 +115,8 @@ def list_pictures(
         own = studio.pictures.of_job(job)
         return PicturePage(pictures=[body(one) for one in own], next=None)
     found = studio.pictures.page(before=before, limit=limit + 1, starred=starred)
-    more = found[limit - 1].id if len(found) > limit else None
-    return PicturePage(pictures=[body(one) for one in found[:limit]], next=more)
+    shown, more = cut(found, limit)
+    return PicturePage(pictures=[body(one) for one in shown], next=more)
 
 
 @router.get("/pictures/{picture}")

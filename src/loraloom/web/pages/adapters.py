@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request, UploadFile
+from fastapi import APIRouter, Form, Request, UploadFile
 from starlette.responses import Response
 
 from loraloom import families
@@ -18,6 +18,7 @@ from loraloom.studio.rights import Visibility
 from loraloom.web.api.adapters import AdapterNumber, Word
 from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
+from loraloom.web.paging import Before, cut
 from loraloom.web.render import back, page
 from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
@@ -38,13 +39,13 @@ def library(
     visibility: Word = "",
     starred: bool = False,
     trashed: bool = False,
-    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    before: Before = None,
 ) -> Response:
     """Those that match, the newest first."""
     wanted = Filter(q, kind, family, tag, visibility, starred, trashed)
     if trashed:
         studio.library.empty_bin()
-    found = studio.library.page(wanted, before=before, limit=PAGE + 1)
+    shown, more = cut(studio.library.page(wanted, before=before, limit=PAGE + 1), PAGE)
     given = {
         "q": q, "kind": kind, "family": family, "tag": tag, "visibility": visibility,
         "starred": "1" if starred else "", "trashed": "1" if trashed else "",
@@ -60,8 +61,8 @@ def library(
     return page(
         request,
         "adapters/library.html",
-        adapters=found[:PAGE],
-        next=found[PAGE - 1].id if len(found) > PAGE else None,
+        adapters=shown,
+        next=more,
         count=studio.library.count(wanted),
         facets=studio.library.facets(),
         families=_titles(),

@@ -23,6 +23,7 @@ from loraloom.studio.studio import Studio
 from loraloom.web.api.pictures import PictureNumber
 from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
+from loraloom.web.paging import Before, cut
 from loraloom.web.render import back, page
 from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
@@ -58,7 +59,7 @@ def playground(
     like: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
     starred: bool = False,
     trashed: bool = False,
-    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    before: Before = None,
 ) -> Response:
     """The form, filled from the address, and the history. `like`: as that picture was asked for."""
     form: dict[str, Any] = {
@@ -76,6 +77,7 @@ def playground(
     if trashed:
         studio.pictures.empty_bin()
     found = studio.pictures.page(before=before, limit=PAGE + 1, starred=starred, trashed=trashed)
+    shown, more = cut(found, PAGE)
     going = studio.pictures.going()
     chosen_ids = {one.id for one, _, _ in used}
     offered = [
@@ -91,8 +93,8 @@ def playground(
         base=chosen,
         bases=bases.installed(),
         offered=offered,
-        pictures=[one for one in found[:PAGE] if one.is_drawn or one.is_coming],
-        next=found[PAGE - 1].id if len(found) > PAGE else None,
+        pictures=[one for one in shown if one.is_drawn or one.is_coming],
+        next=more,
         going=going,
         held=studio.pictures.in_the_way() if any(one.state == "queued" for one in going) else None,
         saved=studio.pictures.saved(),

@@ -13,6 +13,7 @@ from loraloom.studio.progress import time_left
 from loraloom.studio.rights import Visibility
 from loraloom.web.api.jobs import Number
 from loraloom.web.pages.preferences import own
+from loraloom.web.paging import Before, cut
 from loraloom.web.render import back, page
 from loraloom.web.sharing import said
 from loraloom.web.texts import translate as _
@@ -35,13 +36,12 @@ def queue(
     request: Request,
     studio: StudioNow,
     show: Filter = "all",
-    before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    before: Before = None,
     parent: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
 ) -> Response:
     """Runs, the newest first."""
-    jobs = studio.jobs.page(before=before, limit=SHOWN + 1, states=_FILTERS[show], parent=parent)
-    more = len(jobs) > SHOWN
-    jobs = jobs[:SHOWN]
+    found = studio.jobs.page(before=before, limit=SHOWN + 1, states=_FILTERS[show], parent=parent)
+    jobs, more = cut(found, SHOWN)
     waiting = [job.id for job in studio.jobs.queue()]
     kept = {"show": show, "parent": parent, "before": before}
     here = {name: value for name, value in kept.items() if value not in (None, "all")}
@@ -55,7 +55,7 @@ def queue(
         show=show,
         parent=None if parent is None else studio.jobs.get(parent),
         here="/train" + ("?" + urlencode(here) if here else ""),
-        next="/train?" + urlencode({**here, "before": jobs[-1].id}) if more else None,
+        next="/train?" + urlencode({**here, "before": more}) if more else None,
         paged=before is not None,
     )
 
