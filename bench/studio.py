@@ -6,6 +6,8 @@
 Fills a data folder, starts the real server on it, and asks pages and routes over one connection:
 milliseconds to the whole answer. Then a training runs, watched by 50 listeners every other quarter
 of a minute: the same run with and without them, so that what else the machine does counts for both.
+Where that is so much that it hides what listeners cost, the server's processor time tells it:
+what it takes more while it is watched, as a share of all cores, which the training would have had.
 """
 
 from __future__ import annotations
@@ -55,6 +57,12 @@ class Server:
     process: subprocess.Popen[str]
     port: int
     start_s: float
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time that it took so far."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     @property
     def rss_mib(self) -> float:
@@ -166,8 +174,9 @@ def paths(picture: str, job: int, adapter: int, name: str) -> tuple[list[str], l
 
 def watched(
     server: Server, count: int, minutes: float, paths: Sequence[str], times: int
-) -> tuple[float, float, int, list[Timing]]:
-    """Median seconds a step of one run without and with listeners, and how many were counted.
+) -> tuple[float, float, float, int, list[Timing]]:
+    """Median seconds a step of one run without and with listeners, the share of all cores that the
+    server takes more with them, and how many steps were counted.
 
     And how quick the addresses are while it runs and is watched.
     """
@@ -183,12 +192,14 @@ def watched(
     while studio.jobs.get(number).state is not State.TRAINING:
         time.sleep(0.5)
     windows: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    taken: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(max(2, round(minutes * 60 / WINDOW_S))):
         is_watched = turn % 4 in (1, 2)  # a drift counts for both
         listeners = Listeners(server.port, count) if is_watched else None
-        began = time.time()
+        began, before_s = time.time(), server.cpu_s
         time.sleep(WINDOW_S)
         windows[is_watched].append((began + SETTLE_S, time.time()))
+        taken[is_watched].append((server.cpu_s - before_s) / WINDOW_S / (os.cpu_count() or 1))
         if listeners:
             listeners.close()
     listeners = Listeners(server.port, count)
@@ -203,6 +214,7 @@ def watched(
     studio.database.close()
     return (
         statistics.median(seconds[False]), statistics.median(seconds[True]),
+        statistics.median(taken[True]) - statistics.median(taken[False]),
         len(seconds[False]) + len(seconds[True]), timings,
     )  # fmt: skip
 
@@ -263,12 +275,13 @@ def measure(home: Path, given: argparse.Namespace) -> None:
         after = server.rss_mib
         then: list[Timing] = []
         if not given.pages_only:
-            plain, busy, count, then = watched(
+            plain, busy, share, count, then = watched(
                 server, given.listeners, given.minutes, [*pages, *routes], given.times
             )
             print(
                 f"{plain:.3f} s a step alone, {busy:.3f} s with {given.listeners} listeners: "
-                f"x {busy / plain:.3f} ({count:,} steps); memory {server.rss_mib:.0f} MiB"
+                f"x {busy / plain:.3f} ({count:,} steps); they cost the server {share:.2%} of all "
+                f"cores; memory {server.rss_mib:.0f} MiB"
             )
         table("page", timings[: len(pages)], then)
         table("route", timings[len(pages) :], then)

@@ -90,6 +90,9 @@ def test_from_a_zip_to_an_adapter_that_loads(page: Page, source: Path, tmp_path:
     store.locator("button").click()
     page.locator("a.primary[href='/datasets/heroine']").click()
     expect(page.locator("li.shot")).to_have_count(18)
+    page.locator("details.concepts summary").click()
+    page.locator("details.concepts [name=trigger]").fill(MIRA.trigger)
+    page.locator("details.concepts button.primary").click()
 
     page.goto("/datasets/heroine/checks")
     page.locator("form[action='/datasets/heroine/checks'] button.primary").click()
