@@ -70,7 +70,7 @@ def _config(folder: Path, base: str, kind: str, **overrides: Any) -> TrainConfig
     return tiny.config(_base(folder, base), pictures, **merge(tree, overrides))
 
 
-@pytest.mark.each_time("sd15-lora", *(f"flux-{kind}" for kind in TYPES))
+@pytest.mark.each_time(*(f"flux-{kind}" for kind in TYPES))
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("base", ["sd15", "flux"])
 def test_a_kind_is_trained_resumed_saved_and_drawn_alike(

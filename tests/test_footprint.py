@@ -252,7 +252,7 @@ def _real_size(name: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.each_time("sd15", "flux")
+@pytest.mark.each_time("sd15")
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "flux", "sd3"])
 def test_cards_train_what_they_are_said_to(name: str, tmp_path: Path) -> None:
     """With gradient checkpointing and 8-bit AdamW at most; and not at all without these where a

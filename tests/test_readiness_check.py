@@ -48,6 +48,7 @@ def found(pictures: Path) -> Readiness:
 
 
 @pytest.mark.slow
+@pytest.mark.each_time("photographs")
 @pytest.mark.parametrize("world", ["drawings", "photographs"])
 def test_planted_faults_are_found(world: str) -> None:
     for code, score in run(world, clean=50, each=6, side_px=384, seed=1).items():

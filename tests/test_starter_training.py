@@ -174,6 +174,7 @@ def test_what_is_not_said_is_not_asked() -> None:
         assert asked[name].tolist() == [truth, -1]
 
 
+@pytest.mark.matrix
 def test_the_text_encoder_learns_to_name() -> None:
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
@@ -206,6 +207,7 @@ def test_latents_are_those_of_the_codec_and_are_kept(
     assert torch.equal(Latents(tmp_path, codec).ready, latents.ready)
 
 
+@pytest.mark.matrix
 def test_a_reader_learns_latents_and_tells_a_wrong_guess(tmp_path: Path) -> None:
     count = 64
     rows = [labels(scene_of("base", index)) for index in range(count)]

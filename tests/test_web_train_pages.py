@@ -228,6 +228,7 @@ def test_two_runs_are_compared(client: TestClient, studio: Studio, cups: str, ba
     assert client.get("/compare").status_code == 200
 
 
+@pytest.mark.matrix
 def test_a_run_from_the_form_to_its_adapter(
     served: str, browser: Browser, cups: str, base: Path, home: Path
 ) -> None:
