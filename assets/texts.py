@@ -36,11 +36,15 @@ FOLDERS = {"web": KEYWORDS, "studio": {"Remark": (2,)}}
 def texts() -> Catalog:
     """Every text, with the files that it stands in."""
     catalog = Catalog(project="Loraloom", fuzzy=False)
+    alone: dict[str, bool] = {}
     for folder, keywords in FOLDERS.items():
         found = extract_from_dir(
             PACKAGE / folder, METHODS, OPTIONS, keywords=keywords, comment_tags=("NOTE:",)
         )
         for path, _, message, comments, _ in found:
+            first = message if isinstance(message, str) else message[0]
+            if alone.setdefault(first, first is message) != (first is message):
+                sys.exit(f"{folder}/{path}: {first!r} has a plural elsewhere; reword it")
             catalog.add(message, locations=[(f"{folder}/{path}", 0)], auto_comments=comments)
     for description in descriptions(TrainConfig):
         catalog.add(description, locations=[("config.py", 0)])

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from fastapi.testclient import TestClient
 from PIL import Image, ImageFilter
 from playwright.sync_api import Browser, Page, expect
 from tests import library, studio_server
 
+from loraloom.captions.auto.order import Wish
 from loraloom.starter.example import write_example
 from loraloom.starter.world.scene import CHARACTERS
+from loraloom.studio import describing
 from loraloom.studio.example import start_example
 from loraloom.studio.grids import GridAsk
 from loraloom.studio.picture import Ask, Use
@@ -188,7 +191,18 @@ def furnish(studio: Studio, base: Path, pictures: Path) -> str:
     uses = [Use(adapter=1, scale=0.8)]
     studio.pictures.ask(Ask(prompt="zk person on a bridge", adapters=uses, base="starter"))
     studio.grids.start(GridAsk(adapter=1, prompts=["zk person"], base="starter"))
+    describing.start(studio.jobs, studio.datasets, "Mira", Wish())
     return studio.datasets.open("Mira").working.pictures[0].sha256
+
+
+def test_every_page_can_be_had_in_chinese(
+    client: TestClient, studio: Studio, base: Path, pictures: Path
+) -> None:
+    picture = furnish(studio, base, pictures)
+    for path in PAGES:
+        answer = client.get(path.format(picture=picture), headers={"Accept-Language": "zh-TW"})
+        assert answer.status_code == (404 if path == "/nothing-here" else 200), path
+        assert 'lang="zh-Hant"' in answer.text
 
 
 def faults(page: Page, path: str) -> Iterator[str]:
