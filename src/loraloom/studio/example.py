@@ -16,8 +16,6 @@ from loraloom.train import recipe
 
 SUBJECT = CHARACTERS[0]
 SAMPLES = 3
-GUIDANCE = 3.0
-"""As the demonstration draws."""
 SAMPLE_EVERY_STEPS = 50
 
 
@@ -50,11 +48,7 @@ def start_example(studio: Studio) -> Job:
     config = recipe.resolve(
         {
             "data": {"folder": name},
-            "samples": {
-                "prompts": prompts,
-                "every_steps": SAMPLE_EVERY_STEPS,
-                "guidance": GUIDANCE,
-            },
+            "samples": {"prompts": prompts, "every_steps": SAMPLE_EVERY_STEPS},
         },
         preset="beginner",
     )
