@@ -232,11 +232,12 @@ def shoot_new(browser: Browser, home: Path, wanted: set[str]) -> None:
             with looking(browser, address, look) as context:
                 page = context.new_page()
                 page.goto("/settings/people")
-                if "/sign-in" in page.url:
-                    shoot(page, "sign-in", look)
-                    sign(page, "/sign-in")
-                else:
+                if "/sign-in" not in page.url:
                     sign(page, "/settings/people/first")
+                    page.context.clear_cookies()
+                    page.goto("/settings/people")
+                shoot(page, "sign-in", look)
+                sign(page, "/sign-in")
                 page.goto("/settings/people")
                 shoot(page, "people", look)
                 page.goto("/settings/account")
