@@ -1,18 +1,15 @@
 """What holds for every request: who may ask, in what shape errors come, what answers carry."""
 
-import asyncio
 import json
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.loops import in_a_loop
 
 from loraloom.config_tree import read_toml
 from loraloom.errors import ServerRefused
@@ -22,8 +19,6 @@ from loraloom.train import recipe
 from loraloom.web import server
 from loraloom.web.live import BACKLOG, Live, as_batch
 from loraloom.web.who import Entry
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -154,12 +149,6 @@ def test_a_batch_of_news_is_one_event(studio: Studio, job: int) -> None:
     assert lines[0] == f"id: {studio.jobs.last_event()}"
     told = json.loads(lines[1].removeprefix("data: "))
     assert [(one["job"], one["event"], one["state"]) for one in told] == [(job, "state", "queued")]
-
-
-def in_a_loop(coroutine: Coroutine[None, None, T]) -> T:
-    """What it returns, from a thread of its own: a browser's loop may run in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 def test_news_come_once_each_whenever_somebody_joins(studio: Studio, job: int) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Scope
+from tests.loops import in_a_loop
 
 from loraloom.captions import bulk
 from loraloom.config import TrainConfig
@@ -643,7 +644,7 @@ class TestLive:
                     await asyncio.wait_for(anext(tom), 30)
                 return heard
 
-        _, missed, now = asyncio.run(listen())
+        _, missed, now = in_a_loop(listen())
         for batch in (missed, now):
             assert set(re.findall(rb'"job": (\d+)', batch)) == {str(mine).encode()}
 
@@ -669,7 +670,7 @@ def status(
         "http_version": "1.0", "headers": [(n.lower().encode(), v.encode()) for n, v in headers],
     }  # fmt: skip
     guard = Guard(_answers, frozenset(hosts), addresses_at=addresses_at)
-    asyncio.run(guard(scope, None, send))  # type: ignore[arg-type]
+    in_a_loop(guard(scope, None, send))  # type: ignore[arg-type]
     return int(told[0]["status"])
 
 
