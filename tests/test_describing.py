@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.chat_server import Asked, Said, serving
+from tests.chat_server import Asked, Said, Server, serving
 
 from loraloom.captions.auto import order as orders
 from loraloom.captions.auto.order import DescribeOrder, Wish
@@ -103,7 +104,9 @@ def test_those_chosen_are_described_anew(
     assert captions(stored)[0]
 
 
-def test_a_pause_keeps_what_was_answered(studio: Studio, stored: StoredDataset) -> None:
+@contextmanager
+def asked_on_the_way(studio: Studio, ask: Callable[[int], object]) -> Iterator[tuple[Server, Job]]:
+    """A worker that describes Mira's pictures, of which `ask` is asked while the second is."""
     held = threading.Event()
 
     def answer(asked: Asked, number: int) -> Said:
@@ -115,10 +118,15 @@ def test_a_pause_keeps_what_was_answered(studio: Studio, stored: StoredDataset) 
         worker = threading.Thread(target=work)
         worker.start()
         until(lambda: len(server.asked) == 2)
-        studio.jobs.pause(job.id)
+        ask(job.id)
         time.sleep(2)  # the worker passes the request on
         held.set()
         worker.join(120)
+        yield server, job
+
+
+def test_a_pause_keeps_what_was_answered(studio: Studio, stored: StoredDataset) -> None:
+    with asked_on_the_way(studio, studio.jobs.pause) as (server, job):
         assert studio.jobs.get(job.id).state is State.PAUSED
         assert captions(stored)[1:] == ["", "", ""]
         studio.jobs.resume(job.id)
@@ -128,22 +136,8 @@ def test_a_pause_keeps_what_was_answered(studio: Studio, stored: StoredDataset) 
 
 
 def test_ending_writes_what_was_answered(studio: Studio, stored: StoredDataset) -> None:
-    held = threading.Event()
-
-    def answer(asked: Asked, number: int) -> Said:
-        return Said(SAID, wait=held if number == 1 else None)
-
-    with serving(answer) as server:
-        wish = Wish.model_validate(WISH | {"provider": server.address, "model": "eye"})
-        job, _ = describing.start(studio.jobs, studio.datasets, "mira", wish)
-        worker = threading.Thread(target=work)
-        worker.start()
-        until(lambda: len(server.asked) == 2)
-        studio.jobs.stop(job.id)
-        time.sleep(2)
-        held.set()
-        worker.join(120)
-    assert studio.jobs.get(job.id).state is State.FINISHED
+    with asked_on_the_way(studio, studio.jobs.stop) as (_, job):
+        assert studio.jobs.get(job.id).state is State.FINISHED
     assert [bool(caption) for caption in captions(stored)] == [True, True, True, False]
 
 

@@ -7,12 +7,14 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from loraloom.config import Section, TrainConfig, Tree
 from loraloom.errors import ConfigInvalid
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(tree: Mapping[str, Any]) -> TrainConfig:
@@ -91,6 +93,16 @@ def to_toml(config: TrainConfig) -> str:
         for concept in concepts:
             lines += ["", f"[[{name}.concepts]]", *(toml_line(*item) for item in concept.items())]
     return "\n".join(lines) + "\n"
+
+
+def as_model(model: type[Model], tree: Tree, wrong: str) -> Model:
+    """The tree as a model that is not the settings of a run. Raises ConfigInvalid, which begins
+    with `wrong`."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigInvalid(f"{wrong}: {told}.") from None
 
 
 def toml_line(key: str, value: object) -> str:

@@ -10,11 +10,10 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from loraloom.config import Section, Tree
-from loraloom.config_tree import read_toml, toml_line
-from loraloom.errors import ConfigInvalid
+from loraloom.config import Section
+from loraloom.config_tree import as_model, read_toml, toml_line
 
 MOST_PICTURES = 2000
 SMALL_PX = 320
@@ -59,20 +58,12 @@ class Order(Section):
 
 def read(path: Path) -> Order:
     """Raises ConfigInvalid."""
-    return _checked(read_toml(path))
+    return as_model(Order, read_toml(path), "The order cannot be drawn")
 
 
 def parse(text: str) -> Order:
     """What `to_toml` gave. Raises ConfigInvalid."""
-    return _checked(tomllib.loads(text))
-
-
-def _checked(tree: Tree) -> Order:
-    try:
-        return Order.model_validate(tree)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigInvalid(f"The order cannot be drawn: {wrong}.") from None
+    return as_model(Order, tomllib.loads(text), "The order cannot be drawn")
 
 
 def to_toml(order: Order) -> str:

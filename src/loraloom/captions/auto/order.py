@@ -6,12 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from loraloom.captions.auto.prompts import Language, PromptName
-from loraloom.config import Section, Tree
-from loraloom.config_tree import read_toml, toml_line
-from loraloom.errors import ConfigInvalid
+from loraloom.config import Section
+from loraloom.config_tree import as_model, read_toml, toml_line
 from loraloom.kinds import Kind
 
 Text = Field(default="", max_length=500)
@@ -53,23 +52,15 @@ class DescribeOrder(Wish):
 
 def read(path: Path) -> DescribeOrder:
     """Raises ConfigInvalid."""
-    return _checked(read_toml(path))
+    return as_model(DescribeOrder, read_toml(path), "The order cannot be described")
 
 
 def parse(text: str) -> DescribeOrder:
     """What `to_toml` gave. Raises ConfigInvalid."""
-    return _checked(tomllib.loads(text))
+    return as_model(DescribeOrder, tomllib.loads(text), "The order cannot be described")
 
 
 def to_toml(order: DescribeOrder) -> str:
     """What `read` reads."""
     tree = order.model_dump(mode="json", exclude_none=True)
     return "".join(f"{toml_line(*item)}\n" for item in tree.items())
-
-
-def _checked(tree: Tree) -> DescribeOrder:
-    try:
-        return DescribeOrder.model_validate(tree)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigInvalid(f"The order cannot be described: {wrong}.") from None
