@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -13,13 +14,11 @@ from playwright.sync_api import Browser, expect
 from tests import library, tiny
 
 from loraloom.generate import order as orders
-from loraloom.generate.draw import draw
-from loraloom.studio import bases
+from loraloom.generate.draw import Loader, draw
 from loraloom.studio.job import State, Task
 from loraloom.studio.leases import Leases
 from loraloom.studio.pictures import PRIORITY
 from loraloom.studio.studio import Studio, open_studio
-from loraloom.studio.trainer import command
 from loraloom.train.stop import StopRequest
 
 
@@ -51,7 +50,6 @@ def test_asking_queues_an_order(
     assert answer.status_code == 303, answer.text
     job = studio.jobs.page(task=None)[0]
     assert (job.task, job.priority) == (Task.GENERATE, PRIORITY)
-    assert "generate" in command(job)
     order = orders.parse(job.settings)
     assert [(one.seed, one.scales) for one in order.pictures] == [
         (7, (0.8,)), (8, (0.8,)), (7, (0.0,)), (8, (0.0,)),
@@ -277,6 +275,27 @@ def test_drawing_keeps_what_is_there(base: Path, tmp_path: Path) -> None:
     assert orders.facts(tmp_path / "run")["0"]["guidance"] is not None
 
 
+def test_a_base_is_loaded_once_for_orders_with_the_same_files(base: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(base, tmp_path / "base")
+    file = library.save_adapter(tmp_path / "a.safetensors")
+    wanted = orders.Wanted(prompt="zk", seed=1, steps=1, width_px=32, height_px=32)
+    plain = orders.Order(base=str(own), pictures=(wanted,), precision="float32")
+    adapted = plain.model_copy(update={"adapters": (file,)})
+    loader = Loader()
+    first = loader.open(plain, "cpu")
+    assert loader.open(plain.model_copy(update={"pictures": (wanted,) * 2}), "cpu") is first
+    second = loader.open(adapted, "cpu")
+    assert second is not first and second.adapters == ("0",)
+    assert loader.open(adapted, "cpu") is second
+    library.save_adapter(file, seed=1)
+    third = loader.open(adapted, "cpu")
+    assert third is not second
+    weights = next(own.glob("unet/*.safetensors"))
+    shutil.copyfile(weights, tmp_path / "beside")
+    (tmp_path / "beside").replace(weights)
+    assert loader.open(adapted, "cpu") is not third
+
+
 def test_a_stop_ends_with_what_is_drawn(base: Path, tmp_path: Path) -> None:
     wanted = tuple(
         orders.Wanted(prompt="x", seed=1, steps=1, width_px=32, height_px=32 + 16 * n)
@@ -290,16 +309,6 @@ def test_a_stop_ends_with_what_is_drawn(base: Path, tmp_path: Path) -> None:
     order = orders.Order(base=str(base), pictures=wanted)
     assert draw(order, tmp_path, stop, tell)
     assert not orders.picture_file(tmp_path, 0).exists()
-
-
-def test_defaults_of_a_base_are_those_of_its_pictures(base: Path) -> None:
-    from loraloom import families
-    from loraloom.generate.session import sampling
-
-    family = families.detect(base)
-    own = sampling(family.info, family.profile(base))
-    found = bases.describe(str(base))
-    assert (found.guidance, found.steps) == (own.guidance, own.steps)
 
 
 @pytest.mark.slow

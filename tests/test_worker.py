@@ -17,13 +17,14 @@ from tests import tiny
 
 from loraloom import train
 from loraloom.config import TrainConfig
-from loraloom.studio import claimed_folder, exits, worker
+from loraloom.generate import order as orders
+from loraloom.studio import claimed_folder, exits, trainer, worker
 from loraloom.studio.database import open_database
-from loraloom.studio.job import Job, Reason, State
+from loraloom.studio.job import Job, Reason, Request, State, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.leases import Leases
+from loraloom.studio.process import Drawer
 from loraloom.studio.slot import Slot
-from loraloom.studio.trainer import Trainer
 
 PROGRAM = """
 from loraloom.studio.database import open_database
@@ -321,19 +322,19 @@ def test_a_full_disk_lets_the_queue_wait(
 
 
 def test_a_trainer_that_does_not_obey_is_ended_after_the_grace_time(
-    jobs: Jobs, leases: Leases, base: Path, pictures: Path
+    jobs: Jobs, base: Path, pictures: Path
 ) -> None:
-    from loraloom.studio.job import Request
-
     job = jobs.add(tiny.config(base, pictures), "a")
-    job.folder.mkdir(parents=True)
-    lock = claimed_folder.take(job.folder)
-    assert lock is not None
-    running = Trainer(job, lock, None)
-    os.close(lock)
-    trainer = psutil.Process(group_of(job))
-    trainer.suspend()
-    until(lambda: trainer.status() == psutil.STATUS_STOPPED)
+    running = trainer.start(job, None)
+    assert running is not None and trainer.start(job, None) is None  # which evicts it
+    until(lambda: running.status is not None)
+    assert running.status == -signal.SIGKILL and not running.asked_to_leave
+    running.close()
+    running = trainer.start(job, None)
+    assert running is not None
+    process = psutil.Process(group_of(job))
+    process.suspend()
+    until(lambda: process.status() == psutil.STATUS_STOPPED)
     running.ask(Request.CANCEL, 0)
     assert running.status is None
     time.sleep(0.01)
@@ -341,3 +342,61 @@ def test_a_trainer_that_does_not_obey_is_ended_after_the_grace_time(
     until(lambda: running.status is not None)
     assert running.status == -signal.SIGKILL and running.asked_to_leave
     running.close()
+
+
+def add_picture(jobs: Jobs, base: Path, seed: int = 7) -> Job:
+    wanted = orders.Wanted(prompt="zk mug", seed=seed, steps=2, width_px=32, height_px=32)
+    order = orders.Order(base=str(base), pictures=(wanted,), precision="float32")
+    return jobs.queue_up(Task.GENERATE, "a", orders.to_toml(order))[0]
+
+
+def picture_of(job: Job) -> bytes:
+    return orders.picture_file(job.run_folder, 0).read_bytes()
+
+
+def test_the_base_stays_for_the_next_pictures_until_a_run_needs_the_room(
+    jobs: Jobs, base: Path, pictures: Path
+) -> None:
+    first, second, other = (add_picture(jobs, base, seed) for seed in (7, 7, 8))
+    run = jobs.add(tiny.config(base, pictures), "run")
+    last = add_picture(jobs, base)
+    assert start_worker().wait(timeout=PATIENCE_S) == 0
+    assert {job.state for job in jobs.all()} == {State.FINISHED}
+    stayed, trained, anew = group_of(first), group_of(run), group_of(last)
+    assert group_of(second) == group_of(other) == stayed
+    assert len({stayed, trained, anew}) == 3
+    assert not psutil.pid_exists(stayed) and not psutil.pid_exists(anew)
+    assert picture_of(first) == picture_of(second) == picture_of(last) != picture_of(other)
+    assert "attempt 1" in (second.folder / "log.txt").read_text()
+
+
+def draw_with(drawer: Drawer | None, job: Job) -> Drawer | None:
+    """Let a job be drawn to its end; the drawer that is left."""
+    running = trainer.start(job, None, drawer)
+    assert running is not None
+    while running.status is None:
+        running.read()
+        time.sleep(0.05)
+    return running.close()
+
+
+def test_a_drawer_that_died_in_between_is_replaced(jobs: Jobs, base: Path) -> None:
+    first, second, third = (add_picture(jobs, base) for _ in range(3))
+    drawer = draw_with(None, first)
+    assert drawer is not None
+    drawer.send(signal.SIGKILL)
+    until(lambda: drawer.status is not None)
+    another = draw_with(drawer, second)
+    assert another is not None and another.pid != drawer.pid == group_of(first)
+    assert picture_of(first) == picture_of(second)
+
+    broken = orders.to_toml(
+        orders.Order(base="nowhere", pictures=(orders.Wanted(prompt="x", seed=1),))
+    )
+    refused = jobs.queue_up(Task.GENERATE, "b", broken)[0]
+    assert draw_with(another, refused) is None and another.status == 1  # as one anew would
+    assert "nowhere" in (refused.folder / "log.txt").read_text()
+    assert "nowhere" not in (second.folder / "log.txt").read_text()
+    fresh = draw_with(None, third)
+    assert fresh is not None
+    fresh.close()

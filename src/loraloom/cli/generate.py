@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 from loraloom.cli.bars import staged
 from loraloom.cli.output import messages, print_json
 from loraloom.errors import AdapterUnreadable, PromptEmpty
+from loraloom.studio import handing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -96,6 +97,9 @@ def generate(
             "are there are kept",
         ),
     ] = None,
+    handed: Annotated[
+        int | None, typer.Option(hidden=True, help="orders over this open socket")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON a picture")] = False,
 ) -> None:
     """Draw pictures, or clips on a base of video, with any number of adapters.
@@ -109,8 +113,11 @@ def generate(
     loraloom generate --base ./Wan2.1-T2V-1.3B-Diffusers --adapter dance.safetensors \\
         --prompt "zk dance, a woman in a park" --size 832x480 --frames 33 --sheet
     """  # fmt: skip
+    if handed is not None:
+        _draw_orders(handing.handed(handed), json=json)
+        return
     if order is not None:
-        _draw_order(order, out, json=json)
+        _draw_orders([(order, out)], json=json)
         return
     prompt = prompt or []
     if not prompt or not all(text.strip() for text in prompt):
@@ -155,21 +162,22 @@ def generate(
         messages.print(f"{done} {what} in {out}", markup=False)
 
 
-def _draw_order(path: Path, out: Path, *, json: bool) -> None:
-    """What a job of the studio does; docs/jobs.md tells the events."""
+def _draw_orders(handed: Iterable[tuple[Path, Path]], *, json: bool) -> None:
+    """What jobs of the studio do, one after the other; docs/jobs.md tells the events."""
     from loraloom.cli.train import telling_programs
     from loraloom.generate import order as orders
+    from loraloom.generate.draw import Loader, draw
     from loraloom.train.stop import StopRequest
 
-    with telling_programs(json), StopRequest() as stop:
-        order = orders.read(path)
-        from loraloom.generate.draw import draw
-
-        done = draw(order, out, stop, print_json if json else lambda event: None)
-    if not done:
-        raise typer.Exit(STOPPED)
-    if not json:
-        messages.print(f"{len(order.pictures)} pictures in {out}", markup=False)
+    loader = Loader()
+    for path, out in handed:
+        with telling_programs(json), StopRequest() as stop:
+            order = orders.read(path)
+            done = draw(order, out, stop, print_json if json else lambda event: None, loader)
+        if not done:
+            raise typer.Exit(STOPPED)
+        if not json:
+            messages.print(f"{len(order.pictures)} pictures in {out}", markup=False)
 
 
 def parse_expert(text: str) -> Adapter:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from loraloom.generate.order import Order, Wanted
 from loraloom.generate.output import made_by, request_facts
 from loraloom.generate.session import Generator, Request
 from loraloom.generate.sheet import sheet
+from loraloom.settings import resolve_base
 from loraloom.train import machine
 from loraloom.train.precision import choose_device, choose_dtype
 from loraloom.train.stop import StopRequest
@@ -33,7 +35,44 @@ TELL_S = 0.5
 Tell = Callable[[Mapping[str, Any]], None]
 
 
-def draw(order: Order, out: Path, stop: StopRequest, tell: Tell) -> bool:
+class Loader:
+    """Loads what an order needs, or finds it loaded where it is what the last one needed."""
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._generator: Generator | None = None
+
+    def open(self, order: Order, device: str) -> Generator:
+        """The base with the order's adapters, which are named by their numbers in it.
+
+        Raises what the base and the adapters raise.
+        """
+        files = (resolve_base(order.base), *order.adapters)
+        key = (order.base, order.precision, device, *map(_signature, files))
+        if self._generator is None or key != self._key:
+            self._generator = None
+            gc.collect()  # now, as there may not be room for both
+            generator = Generator(
+                order.base, dtype=choose_dtype(order.precision, device), device=device
+            )
+            for number, path in enumerate(order.adapters):
+                _load(
+                    generator, path, str(number), order.names[number] if order.names else str(path)
+                )
+            self._generator, self._key = generator, key
+        return self._generator
+
+
+def _signature(path: Path) -> Hashable:
+    """Other than before where a file, or one in the folder, has been replaced."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    facts = [(str(one), one.stat()) for one in found if one.is_file()]
+    return path, *((name, of.st_ino, of.st_size, of.st_mtime_ns) for name, of in facts)
+
+
+def draw(
+    order: Order, out: Path, stop: StopRequest, tell: Tell, loader: Loader | None = None
+) -> bool:
     """Tell "started", "step", "picture" and "finished"; whether it came to that.
 
     Pictures that are there are kept; steps are denoising steps, of all pictures. Ends early, with
@@ -43,12 +82,10 @@ def draw(order: Order, out: Path, stop: StopRequest, tell: Tell) -> bool:
     with telling_failures(out):
         (out / "small").mkdir(parents=True, exist_ok=True)
     device = choose_device()
-    generator = Generator(order.base, dtype=choose_dtype(order.precision, device), device=device)
+    generator = (loader or Loader()).open(order, device)
     requests = [generator.complete(_request(wanted)) for wanted in order.pictures]
     whole = {number: asdict(request) for number, request in enumerate(requests)}
     write_atomic(orders.facts_file(out), json.dumps(whole).encode(), durable=False)
-    for number, path in enumerate(order.adapters):
-        _load(generator, path, str(number), order.names[number] if order.names else str(path))
     missing = [n for n in range(len(requests)) if not orders.picture_file(out, n).exists()]
     steps = sum(request.steps or 0 for request in requests)
     progress = _Progress(tell, steps - sum(requests[number].steps or 0 for number in missing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,11 @@ from loraloom.studio import exits, trainer
 from loraloom.studio.exits import Failure
 from loraloom.studio.job import Job, Reason, Request
 from loraloom.studio.leases import LeaseLost, Leases
+from loraloom.studio.process import Drawer
 from loraloom.studio.trainer import Trainer
+
+STAYS_S = 300.0
+"""How long a base stays in memory for the next pictures, where nothing else is to be done."""
 
 Tell = Callable[[int | None, str], None]
 """Called with a job's number, or None, and a sentence."""
@@ -40,6 +45,8 @@ class Slot:
         self._leases = leases
         self._gpu = gpu
         self._tell = tell
+        self._drawer: Drawer | None = None  # with nothing to draw just now
+        self._drew_at = 0.0
         self._clear()
 
     def _clear(self) -> None:
@@ -60,6 +67,8 @@ class Slot:
         nothing forgotten.
         """
         if self.job is None:
+            if time.monotonic() - self._drew_at > STAYS_S:
+                self._empty()
             return
         try:
             if self._trainer is not None:
@@ -73,9 +82,19 @@ class Slot:
     def free(self) -> None:
         """Let go of the job; a trainer that still runs is ended."""
         if self._trainer is not None:
-            self._trainer.close()
+            self._drawer, self._drew_at = self._trainer.close(), time.monotonic()
         self.job = None
         self._clear()
+
+    def close(self) -> None:
+        """Let go of the job and of all that is in memory."""
+        self.free()
+        self._empty()
+
+    def _empty(self) -> None:
+        if self._drawer is not None:
+            self._drawer.close()
+        self._drawer = None
 
     def _start(self, job: Job, *, leaving: bool) -> None:
         """Confirm the lease, then start the trainer once nobody is in the folder any more."""
@@ -84,10 +103,14 @@ class Slot:
             self._leases.release(job.lease)
             self.free()
             return
+        if job.task not in trainer.DRAWN:
+            self._empty()
         try:
-            self._trainer = trainer.start(job, self._gpu)
+            self._trainer = trainer.start(job, self._gpu, self._drawer)
         except LoraloomError as error:
             self._fail(job, Failure(Reason.DISK, str(error)))
+        if self._trainer is not None:
+            self._drawer = None
 
     def _follow(
         self, job: Job, running: Trainer, *, due: bool, leaving: bool, grace_s: float

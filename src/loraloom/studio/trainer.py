@@ -1,4 +1,4 @@
-"""A job's process: the command of its task as a child in a process group of its own."""
+"""A job's attempt: the process of its task, what it tells and how it is asked to end."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import datetime
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from loraloom.files import telling_failures, write_atomic
 from loraloom.studio import claimed_folder, workers
-from loraloom.studio.child import tied_to_parent
 from loraloom.studio.exits import oom_kills
 from loraloom.studio.job import Job, Request, Task
+from loraloom.studio.process import Drawer, Process
 
 LOG = "log.txt"
 SETTINGS = "settings.toml"
@@ -28,10 +27,13 @@ _SIGNALS = {
 }
 """What the trainer knows: SIGTERM saves after the step at hand, SIGUSR1 ends with the adapter."""
 
+DRAWN = (Task.GENERATE, Task.GRID)
+"""Tasks of a process that stays, so that the next pictures of a base need not wait for it."""
+
+_PROGRAM = [sys.executable, "-m", "loraloom"]
+_DRAW = [*_PROGRAM, "generate", "--handed", "{}", "--json"]
 _COMMANDS: dict[Task, Callable[[str, str], list[str]]] = {
     Task.TRAIN: lambda settings, out: ["train", settings, "--out", out],
-    Task.GENERATE: lambda settings, out: ["generate", "--order", settings, "--out", out],
-    Task.GRID: lambda settings, out: ["generate", "--order", settings, "--out", out],
     Task.DESCRIBE: lambda settings, out: ["caption", "auto", "--order", settings],
 }
 """Task -> its command, given the file of its settings and the folder that it writes into. All tell
@@ -40,16 +42,16 @@ what is drawn or described is never drawn or described again."""
 
 
 def command(job: Job) -> list[str]:
-    """What runs the job."""
+    """What runs a job whose process does not stay."""
     words = _COMMANDS[job.task](str(job.folder / SETTINGS), str(job.run_folder))
     again = ["--resume"] if (job.run_folder / "run.json").exists() else []
-    return [sys.executable, "-m", "loraloom", *words, *again, "--json"]
+    return [*_PROGRAM, *words, *again, "--json"]
 
 
-def start(job: Job, gpu: str | None) -> Trainer | None:
+def start(job: Job, gpu: str | None, drawer: Drawer | None = None) -> Trainer | None:
     """Start or go on with the job's run; None while an earlier trainer is still in its folder.
 
-    Raises DiskFull, OutputUnwritable.
+    `drawer`, which has nothing to do, draws what is to be drawn. Raises DiskFull, OutputUnwritable.
     """
     with telling_failures(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -57,41 +59,46 @@ def start(job: Job, gpu: str | None) -> Trainer | None:
     if lock is None:
         claimed_folder.evict(job.folder)
         return None
+    path = job.folder / LOG
     try:
         write_atomic(job.folder / SETTINGS, job.settings.encode())
-        return Trainer(job, lock, gpu)
+        with telling_failures(path), path.open("ab") as log:
+            when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            log.write(f"--- attempt {job.attempt}, {when}, {workers.title(job.worker)}\n".encode())
+            log.flush()
+            if job.task in DRAWN:
+                return Trainer(job, _draw(job, gpu, drawer, lock, log))
+            return Trainer(job, Process(command(job), gpu, log, [lock], lock))
     finally:
         os.close(lock)  # the trainer has its own
 
 
-class Trainer:
-    """The running process, what it told and how it ended."""
+def _draw(job: Job, gpu: str | None, drawer: Drawer | None, lock: int, log: IO[bytes]) -> Drawer:
+    """The drawer with the job's order; a new one where there is none any more."""
+    order = job.folder / SETTINGS
+    if drawer is not None:
+        try:
+            drawer.hand(order, job.run_folder, lock, log)
+            return drawer
+        except OSError:  # it has ended
+            drawer.close()
+            os.ftruncate(lock, 0)
+            os.lseek(lock, 0, os.SEEK_SET)
+    new = Drawer(_DRAW, gpu, log)
+    new.hand(order, job.run_folder, lock, log)
+    return new
 
-    def __init__(self, job: Job, lock: int, gpu: str | None) -> None:
+
+class Trainer:
+    """The process at work on a job, what it told and how it ended."""
+
+    def __init__(self, job: Job, process: Process) -> None:
         self._job = job
-        self._rest = b""
+        self._process = process
         self._asked: dict[Request, float] = {}
         self.oom_kills_before = oom_kills()
         self.last: Mapping[str, Any] = {}
         """The last event of it: "finished", "failed", or something on the way."""
-        visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-        with telling_failures(self.log), self.log.open("ab") as log:
-            when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            log.write(f"--- attempt {job.attempt}, {when}, {workers.title(job.worker)}\n".encode())
-            log.flush()
-            self._process = subprocess.Popen(
-                command(job),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **visible},
-                pass_fds=[lock],
-                start_new_session=True,
-                preexec_fn=tied_to_parent(signal.SIGKILL, lambda: write_number(lock)),
-            )
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
-        os.set_blocking(self._output.fileno(), False)
 
     @property
     def log(self) -> Path:
@@ -100,8 +107,12 @@ class Trainer:
 
     @property
     def status(self) -> int | None:
-        """The exit status, negative for a signal; None while it runs."""
-        return self._process.poll()
+        """The exit status, negative for a signal; None while it runs. 0 of one that stays."""
+        return 0 if self._stays else self._process.status
+
+    @property
+    def _stays(self) -> bool:
+        return isinstance(self._process, Drawer) and self.last.get("event") == "finished"
 
     def ask(self, request: Request, grace_s: float) -> None:
         """Pass on what the user wants; end it when it does not obey within the grace time.
@@ -112,7 +123,7 @@ class Trainer:
             return  # it does not listen yet
         if request not in self._asked:
             self._asked[request] = time.monotonic()
-            self._send(_SIGNALS[request])
+            self._process.send(_SIGNALS[request])
         elif request is not Request.STOP and time.monotonic() - self._asked[request] > grace_s:
             self.kill()
 
@@ -123,19 +134,19 @@ class Trainer:
 
     def kill(self) -> None:
         """End the whole group at once."""
-        self._send(signal.SIGKILL)
+        self._process.send(signal.SIGKILL)
 
-    def close(self) -> None:
-        """End what still runs, and wait for it."""
-        self.kill()
-        self._process.wait()
-        self._output.close()
+    def close(self) -> Drawer | None:
+        """End what still runs, and wait for it; a drawer that is done is given back."""
+        if isinstance(self._process, Drawer) and self._stays:
+            return self._process
+        self._process.close()
+        return None
 
     def read(self) -> list[Mapping[str, Any]]:
         """The events told since the last call."""
         told = []
-        *lines, self._rest = (self._rest + self._available()).split(b"\n")
-        for line in lines:
+        for line in self._process.lines():
             event = _event(line)
             if event is None:
                 with self.log.open("ab") as log:
@@ -145,21 +156,6 @@ class Trainer:
         if told:
             self.last = told[-1]
         return told
-
-    def _available(self) -> bytes:
-        parts = []
-        while part := self._output.read(1 << 16):
-            parts.append(part)
-        return b"".join(parts)
-
-    def _send(self, number: signal.Signals) -> None:
-        if self._process.poll() is None:  # not waited for: the number cannot be another's yet
-            os.killpg(self._process.pid, number)
-
-
-def write_number(lock: int) -> None:
-    """Let the lock's file name this process, as `claimed_folder.evict` reads it."""
-    os.write(lock, str(os.getpid()).encode())
 
 
 def _event(line: bytes) -> Mapping[str, Any] | None:

@@ -77,7 +77,7 @@ class Worker:
                 time.sleep(self._pace.look_s)
         finally:
             for slot in self._slots:
-                slot.free()
+                slot.close()
 
     def _ask(self, number: int, frame: object) -> None:
         if self._leaving:
