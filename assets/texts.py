@@ -3,8 +3,8 @@
     python assets/texts.py            bring src/loraloom/web/locale/*.po up to date with the pages
     python assets/texts.py --missing  list what has no translation yet; status 1 if there is any
 
-Texts are what templates and modules of web/ put into `_()`, the remarks on a run before its start,
-and the names and descriptions of all settings.
+Texts are what templates and modules of web/ put into `_()`, the names and descriptions of all
+settings, and the sentences of findings, diagnoses and errors.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 from pydantic import BaseModel
+from sentences import sentences
 
 from loraloom.config import TrainConfig
 from loraloom.web import form
@@ -29,23 +30,22 @@ KEYWORDS = {
     "_": None, "translate": None, "gettext": None,  # gettext is what {% trans %} becomes
     "translate_plural": (1, 2), "ngettext": (1, 2),
 }  # fmt: skip
-FOLDERS = {"web": KEYWORDS, "studio": {"Remark": (2,)}}
-"""Folders of the package -> what texts are put into there."""
 
 
 def texts() -> Catalog:
     """Every text, with the files that it stands in."""
     catalog = Catalog(project="Loraloom", fuzzy=False)
     alone: dict[str, bool] = {}
-    for folder, keywords in FOLDERS.items():
-        found = extract_from_dir(
-            PACKAGE / folder, METHODS, OPTIONS, keywords=keywords, comment_tags=("NOTE:",)
-        )
-        for path, _, message, comments, _ in found:
-            first = message if isinstance(message, str) else message[0]
-            if alone.setdefault(first, first is message) != (first is message):
-                sys.exit(f"{folder}/{path}: {first!r} has a plural elsewhere; reword it")
-            catalog.add(message, locations=[(f"{folder}/{path}", 0)], auto_comments=comments)
+    found = extract_from_dir(
+        PACKAGE / "web", METHODS, OPTIONS, keywords=KEYWORDS, comment_tags=("NOTE:",)
+    )
+    for path, _, message, comments, _ in found:
+        first = message if isinstance(message, str) else message[0]
+        if alone.setdefault(first, first is message) != (first is message):
+            sys.exit(f"web/{path}: {first!r} has a plural elsewhere; reword it")
+        catalog.add(message, locations=[(f"web/{path}", 0)], auto_comments=comments)
+    for sentence, path in sentences(PACKAGE):
+        catalog.add(sentence, locations=[(str(path.relative_to(PACKAGE)), 0)])
     for description in descriptions(TrainConfig):
         catalog.add(description, locations=[("config.py", 0)])
     for title in titles():

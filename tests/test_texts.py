@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("texts", ROOT / "assets" / "texts.py")
     assert spec
     assert spec.loader
+    sys.path.append(str(ROOT / "assets"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -60,10 +62,12 @@ def test_what_is_filled_in_or_marked_up_is_the_same(chinese: Catalog, what: str)
 
 
 def test_placeholders_can_be_filled_in(chinese: Catalog) -> None:
-    """Templates fill in every text, so that a bare % would break its page."""
-    for text, said in pairs(chinese):
-        names = re.findall(r"%\((\w+)\)", text)
-        assert (said % dict.fromkeys(names, 3)) != ""
+    """Templates fill in every text of theirs, so that a bare % would break its page."""
+    for message in chinese:
+        if any(file.startswith(("web/", "config")) for file, _ in message.locations):
+            for text in (message.string,) if isinstance(message.string, str) else message.string:
+                names = re.findall(r"%\((\w+)\)", text)
+                assert (text % dict.fromkeys(names, 3)) != ""
 
 
 def test_texts_with_values_are_found() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from loraloom import families, kinds
@@ -25,22 +25,11 @@ NEEDS_TRIGGER = frozenset((Kind.CHARACTER, Kind.OBJECT, Kind.CONCEPT))
 
 @dataclass(frozen=True)
 class Remark:
-    """Something about a start; `text` with its `values` filled in is the sentence."""
+    """Something about a start."""
 
     about: str
     """A stable name: dataset, captions, trigger, base, settings, memory."""
-    text: str
-    values: Mapping[str, object] = field(default_factory=dict)
-
-    @classmethod
-    def told(cls, about: str, sentence: str) -> Remark:
-        """What an error says."""
-        return cls(about, "%(sentence)s", {"sentence": sentence})
-
-    @property
-    def sentence(self) -> str:
-        """In English."""
-        return self.text % self.values
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +76,7 @@ def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) ->
     try:
         family = families.detect(base)
     except BaseUnknown as error:
-        blocking.append(Remark.told("base", str(error)))
+        blocking.append(Remark("base", str(error)))
         base, tree = STARTER, {**tree, "base": STARTER}
         family = families.detect(base)
     info, profile = family.info, family.profile(resolve_base(base))
@@ -100,17 +89,15 @@ def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) ->
         try:
             pictures = _pictures(data, clips=info.frames is not None)
         except LoraloomError as error:
-            blocking.append(Remark.told("dataset", str(error)))
+            blocking.append(Remark("dataset", str(error)))
     config, wrong = _complete(tree, info, profile, preset, pictures)
     blocking += wrong
     if pictures is not None:
         blocking += _missing(config, info, pictures)
     if not wrong and plans is not None and (plan := plans.known(config)) and not plan.fits:
         blocking.append(
-            Remark("memory", "It needs about %(needed).1f GiB of memory, and %(card)s has "
-                   "%(there).1f GiB.",
-                   {"needed": plan.unchanged.peak_mib / 1024, "card": plan.card,
-                    "there": plan.available_mib / 1024})
+            Remark("memory", f"It needs about {plan.unchanged.peak_mib / 1024:.1f} GiB of memory, "
+                   f"and {plan.card} has {plan.available_mib / 1024:.1f} GiB.")
         )  # fmt: skip
     return Draft(
         config, info, profile, pictures, tuple(blocking), tuple(_warnings(config, pictures))
@@ -186,7 +173,7 @@ def _complete(
         try:
             return recipe.resolve(tree, preset=preset, keep=False), []
         except LoraloomError as error:
-            wrong = [Remark.told("settings", line) for line in str(error).split("\n")]
+            wrong = [Remark("settings", line) for line in str(error).split("\n")]
     else:
         wrong = []
     data = tree.get("data")
@@ -200,7 +187,7 @@ def _complete(
     try:
         return recipe.fill(usable, info, profile, images, preset), wrong
     except LoraloomError as error:
-        wrong = wrong or [Remark.told("settings", line) for line in str(error).split("\n")]
+        wrong = wrong or [Remark("settings", line) for line in str(error).split("\n")]
     plain: Tree = {"base": str(tree.get("base") or STARTER), "kind": kind.value}
     if info.experts:
         plain["expert"] = info.experts[0]
@@ -248,15 +235,13 @@ def _missing(config: TrainConfig, info: FamilyInfo, pictures: Pictures) -> Itera
     if pictures.bare:
         yield Remark(
             "captions",
-            "%(bare)s of %(count)s pictures have no caption yet.",
-            {"bare": pictures.bare, "count": pictures.count},
+            f"{pictures.bare} of {pictures.count} pictures have no caption yet.",
         )
     if pictures.clips and info.frames is None:
         yield Remark(
             "dataset",
-            "%(clips)s of them are clips, and this base learns from pictures: choose a base of "
-            "video, or take pictures out of the clips.",
-            {"clips": pictures.clips},
+            f"{pictures.clips} of them are clips, and this base learns from pictures: choose a "
+            "base of video, or take pictures out of the clips.",
         )
     if config.kind in NEEDS_TRIGGER and not config.triggers and not pictures.triggers:
         yield Remark(
@@ -268,22 +253,18 @@ def _missing(config: TrainConfig, info: FamilyInfo, pictures: Pictures) -> Itera
 def _warnings(config: TrainConfig, pictures: Pictures | None) -> Iterator[Remark]:
     if pictures is not None and pictures.count:
         sizes = kinds.clips() if pictures.clips else kinds.info(config.kind)
-        said = {
-            "count": pictures.count,
-            "least": sizes.recommended_from,
-            "most": sizes.recommended_to,
-        }
+        least, most = sizes.recommended_from, sizes.recommended_to
         if pictures.count < sizes.minimum:
             yield Remark(
                 "dataset",
-                "%(count)s pictures are few for this kind: %(least)s to %(most)s are recommended.",
-                said,
+                f"{pictures.count} pictures are few for this kind: {least} to {most} are "
+                "recommended.",
             )
         elif pictures.count > sizes.maximum:
             yield Remark(
                 "dataset",
-                "%(count)s pictures are many for this kind: %(least)s to %(most)s are recommended.",
-                said,
+                f"{pictures.count} pictures are many for this kind: {least} to {most} are "
+                "recommended.",
             )
     if config.trigger and common_words(config.trigger):
         yield Remark(

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from loraloom import errors
 from loraloom.errors import DatasetProblems, LoraloomError, SignInRequired, TooManyRequests
+from loraloom.web.said import said
 
 _LOG = logging.getLogger("loraloom.web")
 _STATUSES: dict[type[LoraloomError], int] = {
@@ -25,6 +26,7 @@ _STATUSES: dict[type[LoraloomError], int] = {
     errors.BaseUnknown: 404,
     errors.AdapterUnknown: 404,
     errors.PictureUnknown: 404,
+    errors.ProjectUnknown: 404,
     errors.AdapterDamaged: 500,
     errors.FolderMissing: 404,
     errors.PersonUnknown: 404,
@@ -89,34 +91,36 @@ class Problem:
 
     def response(self, request: Request) -> Response:
         """As JSON to programs, as a notice to a part of a page, or as a page."""
-        if request.url.path.startswith("/api/"):
+        if self.code == SignInRequired.__name__ and not _is_api(request):
+            return _to_sign_in(request)
+        told = replace(
+            self, detail=_told(self.detail), problems=[_told(one) for one in self.problems]
+        )
+        if _is_api(request):
             body = ProblemBody(
-                type=f"urn:loraloom:problem:{self.code}",
-                title=self.title,
-                status=self.status,
-                detail=_sound(self.detail),
-                problems=[_sound(one) for one in self.problems],
-            )
+                type=f"urn:loraloom:problem:{self.code}", title=self.title, status=self.status,
+                detail=told.detail, problems=told.problems,
+            )  # fmt: skip
             return JSONResponse(
                 body.model_dump(), self.status, self.headers, "application/problem+json"
             )
-        if self.code == SignInRequired.__name__:
-            return _to_sign_in(request)
         from loraloom.web.render import notice, page
 
-        said = replace(
-            self, detail=_sound(self.detail), problems=[_sound(one) for one in self.problems]
-        )
         if "hx-request" in request.headers:
-            return notice(said)
-        response = page(request, "problem.html", status=self.status, problem=said)
+            return notice(told)
+        response = page(request, "problem.html", status=self.status, problem=told)
         response.headers.update(self.headers)
         return response
 
 
-def _sound(text: str) -> str:
-    """Without what no UTF-8 can hold, such as half of a surrogate pair that somebody sent."""
-    return text.encode("utf-8", "replace").decode()
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")
+
+
+def _told(text: str) -> str:
+    """In the language of the request, and without what no UTF-8 can hold, such as half of a
+    surrogate pair that somebody sent."""
+    return said(text).encode("utf-8", "replace").decode()
 
 
 def _to_sign_in(request: Request) -> Response:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from io import BytesIO
 
 from babel import Locale, negotiate_locale
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from starlette.requests import Request
@@ -67,11 +68,20 @@ def translate_plural(one: str, many: str, count: int) -> str:
 
 @cache
 def _catalogue(language: str) -> standard.NullTranslations:
-    path = files("loraloom") / "web" / "locale" / f"{language}.po"
-    if not path.is_file():
+    found = messages(language)
+    if not found:
         return standard.NullTranslations()
     compiled = BytesIO()
-    with path.open("rb") as stream:
-        write_mo(compiled, read_po(stream, language))
+    write_mo(compiled, found)
     compiled.seek(0)
     return standard.GNUTranslations(compiled)
+
+
+@cache
+def messages(language: str) -> Catalog:
+    """All texts of a language; none of English, which they are written in."""
+    path = files("loraloom") / "web" / "locale" / f"{language}.po"
+    if not path.is_file():
+        return Catalog()
+    with path.open("rb") as stream:
+        return read_po(stream, language)

@@ -153,9 +153,13 @@ class Reading:
                 self.candidates += [Candidate(twin, fallback, concept) for twin in twins]
                 bare += twins if fallback else []
         if bare:
-            message = f"{len(bare)} pictures of {concept!r}, this one first, have no caption file; "
             self.findings.append(
-                notes.hint("caption_from_folder", bare[0].name, f"{message}they got {fallback!r}")
+                notes.hint(
+                    "caption_from_folder",
+                    bare[0].name,
+                    f"{len(bare)} pictures of {concept!r}, this one first, have no caption file; "
+                    f"they got {fallback!r}",
+                )
             )
         for text in (file for left in captions.values() for file in left):
             self.findings.append(

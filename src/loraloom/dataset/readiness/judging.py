@@ -178,19 +178,19 @@ def _blur(name: str, width_px: float | None) -> Iterator[Finding]:
 
 def _exposure(name: str, found: Exposure) -> Iterator[Finding]:
     if found.brightest < DARK:
-        what, value, limit = "Too dark: nothing in it is bright", found.brightest, DARK
+        what, value, limit = "Too dark: nothing in it is bright.", found.brightest, DARK
     elif found.blown > BLOWN:
-        what, value, limit = f"Too bright: {found.blown:.0%} is burnt out", found.blown, BLOWN
+        what, value, limit = f"Too bright: {found.blown:.0%} is burnt out.", found.blown, BLOWN
     elif found.lost > LOST and found.mean > LOST_MEAN:
-        what, value, limit = f"Too bright: {found.lost:.0%} lost a colour", found.lost, LOST
+        what, value, limit = f"Too bright: {found.lost:.0%} lost a colour.", found.lost, LOST
     elif found.darkest > WASHED_OUT and found.mean > (
         WASHED_OUT_MEAN if found.lost > LOST_SOME else WHITE_MEAN
     ):
-        what, value, limit = "Too bright: nothing in it is dark", found.darkest, WASHED_OUT
+        what, value, limit = "Too bright: nothing in it is dark.", found.darkest, WASHED_OUT
     else:
         return
     fix = "Correct the exposure from the original, or take it out."
-    yield Finding("exposure", Severity.WARNING, name, f"{what}.", round(value, 3), limit, fix)
+    yield Finding("exposure", Severity.WARNING, name, what, round(value, 3), limit, fix)
 
 
 def _jpeg(name: str, quality: int | None) -> Iterator[Finding]:
