@@ -37,6 +37,7 @@ from loraloom.studio.grids import GridAsk
 from loraloom.studio.job import ENDED, State
 from loraloom.studio.library import Edit
 from loraloom.studio.picture import Ask, Use
+from loraloom.studio.projects import Things
 from loraloom.studio.studio import Studio, open_studio
 from loraloom.train import recipe
 
@@ -103,6 +104,9 @@ def use(studio: Studio) -> int:
                 tags=["example", "character"], alias="best", starred=True,
             ),
         )  # fmt: skip
+        project = studio.projects.create("The comic about Mira", "Three pages by spring.").id
+        studio.projects.put(project, Things(datasets=[SUBJECT.name], adapters=[adapter.id]))
+        studio.pictures.save_prompt(PROMPTS[0], "", project)
         uses = [Use(adapter=adapter.id)]
         studio.pictures.ask(Ask(prompt=PROMPTS[0], adapters=uses, seed=1, count=4, compare=True))
         for number, prompt in enumerate(PROMPTS[1:]):
@@ -138,7 +142,8 @@ def pages(studio: Studio, grid: int) -> dict[str, str]:
     adapter = studio.library.page()[-1].id
     play = f"/play?adapter={adapter}:1&prompt={quote(PROMPTS[0])}"
     return {
-        "home": "/", "datasets": "/datasets", "dataset": f"/datasets/{name}",
+        "home": "/", "projects": "/projects", "project": "/projects/1",
+        "datasets": "/datasets", "dataset": f"/datasets/{name}",
         "image": f"/datasets/{name}/images/{picture}", "captions": f"/datasets/{name}/captions",
         "checks": f"/datasets/{name}/checks", "versions": f"/datasets/{name}/versions",
         "new": f"/train/new?dataset={name}", "train": "/train", "run": f"/train/{first}",

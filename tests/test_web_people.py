@@ -28,6 +28,7 @@ from loraloom.studio.imports import Import
 from loraloom.studio.library import Edit
 from loraloom.studio.people import Account
 from loraloom.studio.picture import Ask
+from loraloom.studio.projects import Edit as ProjectEdit
 from loraloom.studio.rights import ALONE, Role, Visibility
 from loraloom.studio.studio import Studio
 from loraloom.train import recipe
@@ -176,6 +177,7 @@ class TestEveryRoute:
         things = {
             "job": job, "adapter": adapter.id, "picture": picture.id, "grid": grid.id,
             "prompt": hers.pictures.saved()[0].id, "dataset": "hers", "import": begun.id,
+            "project": hers.projects.create("Hers").id,
             "upload": bench.uploads.begin("cups.zip", 10).id,
         }  # fmt: skip
         assert things.keys() == OWNED, "make a thing of each kind here"
@@ -187,6 +189,7 @@ class TestEveryRoute:
         for number in (job, grid.id):
             team.studio.jobs.share(number, Visibility.PUBLIC)
         team.studio.pictures.share(picture.id, Visibility.PUBLIC)
+        team.studio.projects.edit(things["project"], ProjectEdit(visibility=Visibility.PUBLIC))
         team.studio.datasets.share("hers", Visibility.PUBLIC)
         team.studio.library.edit(adapter.id, Edit(visibility=Visibility.PUBLIC))
         for path, route, owned in walked:

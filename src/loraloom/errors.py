@@ -266,5 +266,9 @@ class AdapterDamaged(LoraloomError):
     """The file of an adapter in the library is not what was stored."""
 
 
+class ProjectUnknown(LoraloomError):
+    """There is no such project."""
+
+
 class PictureUnknown(LoraloomError):
     """No picture of the playground has that number, or it is not drawn yet."""

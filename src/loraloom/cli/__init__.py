@@ -22,6 +22,7 @@ from loraloom.cli import (
     jobs,
     people,
     plan,
+    projects,
     studio,
     train,
     worker,
@@ -56,6 +57,7 @@ app.add_typer(caption.app, name="caption")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(people.app, name="people")
+app.add_typer(projects.app, name="projects")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

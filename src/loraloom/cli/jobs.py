@@ -56,12 +56,16 @@ def add(
     loraloom jobs add my-pictures --kind character --trigger "ohwx woman"
     loraloom jobs add cups@3f2a91c0 --set adapter.rank=8 --priority 1
     """
+    from loraloom.dataset.store import Store
     from loraloom.studio.anchored import anchored
+    from loraloom.studio.datasets import Datasets
 
     options = chosen(base, kind, trigger)
     config = anchored(complete(read_source(source), options, assignments or [], preset))
     usual = source.resolve().name if is_run(source) else source.resolve().stem
-    _tell_added(_jobs().add(config, name or usual, priority=priority), json=json)
+    project = Datasets(Store()).project_of(config.model_dump())
+    made = _jobs().add(config, name or usual, priority=priority, project=project)
+    _tell_added(made, json=json)
 
 
 @app.command("list")
@@ -194,7 +198,8 @@ def retry(
     if old.task is not Task.TRAIN:
         raise JobRefused(f"Job {number} draws pictures; ask for them again in the playground.")
     config = anchored(complete(tomllib.loads(old.settings), {}, assignments or [], "standard"))
-    new = jobs.add(config, name or old.name, priority=priority, parent=old.id)
+    called = name or old.name
+    new = jobs.add(config, called, priority=priority, parent=old.id, project=old.project_id)
     _tell_added(new, json=json)
 
 

@@ -1,4 +1,4 @@
-"""The bases that are known by name."""
+"""The bases that are known by name; no torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loraloom import families, settings
+from loraloom.config import SamplesConfig
+from loraloom.config_tree import merge
 from loraloom.errors import BaseUnknown
-from loraloom.families.info import FamilyInfo, PromptStyle
+from loraloom.families.info import BaseProfile, FamilyInfo, PromptStyle
 from loraloom.kinds import read_data
 
 
@@ -18,38 +20,73 @@ class Base:
     name: str
     title: str
     family: str
+    """Its title."""
+    family_id: str
     licence: str
     native_px: int
+    multiple_px: int
+    """Sides that it can draw are multiples of it."""
     folder: Path
-    prompts: PromptStyle = "tags"
+    prompts: PromptStyle
     """What its captions and prompts are written like."""
-    moves: bool = False
+    negative_prompt: bool
+    """Whether it knows one."""
+    guidance: float
+    steps: int
+    """What is used where nothing else is asked for."""
+    moves: bool
     """Whether it learns from clips."""
-    card: str = ""
+    card: str
     """The smallest card that is said to train it; empty where nothing is said."""
-    card_gib: int = 0
-    weights_mib: int = 0
+    card_gib: int
+    weights_mib: int
     """What its files take on the disk."""
 
 
 def installed() -> list[Base]:
-    """Every base known by name whose folder is there; imports no torch."""
+    """Every base known by name whose folder is there."""
     found = []
-    for name, folder in settings.base_folders().items():
+    for name in settings.base_folders():
         try:
-            family = families.detect(folder)
+            found.append(describe(name))
         except BaseUnknown:
             continue  # known by name, but not there or of no family: asking for it tells why
-        profile, info = family.profile(folder), family.info
-        whole = profile.native_px >= info.native_px  # what is said of cards is said of such a size
-        found.append(
-            Base(
-                name, profile.title, profile.family, profile.licence, profile.native_px, folder,
-                profile.prompt_style or info.prompt_style, info.frames is not None,
-                *(_smallest_card(info) if whole else ("", 0)), _weights_mib(folder),
-            )
-        )  # fmt: skip
     return found
+
+
+def describe(name: str) -> Base:
+    """One by its name or folder. Raises BaseUnknown."""
+    family, folder = families.detect(name), settings.resolve_base(name)
+    profile, info = family.profile(folder), family.info
+    own = sampling(info, profile)
+    whole = profile.native_px >= info.native_px  # what is said of cards is said of such a size
+    card, card_gib = _smallest_card(info) if whole else ("", 0)
+    return Base(
+        name=str(name),
+        title=profile.title,
+        family=profile.family,
+        family_id=info.id,
+        licence=profile.licence,
+        native_px=profile.native_px,
+        multiple_px=profile.size_multiple_px,
+        folder=folder,
+        prompts=profile.prompt_style or info.prompt_style,
+        negative_prompt=info.negative_prompt,
+        guidance=own.guidance,
+        steps=own.steps,
+        moves=info.frames is not None,
+        card=card,
+        card_gib=card_gib,
+        weights_mib=_weights_mib(folder),
+    )
+
+
+def sampling(info: FamilyInfo, profile: BaseProfile) -> SamplesConfig:
+    """How pictures are drawn from a base unless one says otherwise."""
+    family = [info.defaults, info.defaults.get("common", {})]
+    base = [profile.defaults, profile.defaults.get("common", {})]
+    tables = [tree.get("samples", {}) for tree in (*family, *base)]
+    return SamplesConfig.model_validate(merge(*tables))
 
 
 def _smallest_card(info: FamilyInfo) -> tuple[str, int]:

@@ -12,11 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from loraloom import families
-from loraloom.config import SamplesConfig
-from loraloom.config_tree import merge
 from loraloom.errors import ConfigInvalid, PromptEmpty, SizeInvalid
 from loraloom.families.base import Drawing, Embeds
-from loraloom.families.info import BaseProfile, FamilyInfo
+from loraloom.families.info import BaseProfile
+from loraloom.families.installed import sampling
 from loraloom.generate.fitted import FittedAdapters
 from loraloom.settings import resolve_base
 from loraloom.train.precision import choose_device
@@ -178,14 +177,6 @@ def check_frames(profile: BaseProfile, frames: int | None, fps: float | None) ->
         raise ConfigInvalid(f"fps = {fps:g} has no effect on a picture: leave it out.")
     if fps is not None and fps <= 0:
         raise ConfigInvalid(f"fps = {fps:g} is not possible: give a positive number.")
-
-
-def sampling(info: FamilyInfo, profile: BaseProfile) -> SamplesConfig:
-    """How pictures are drawn from a base unless one says otherwise."""
-    family = [info.defaults, info.defaults.get("common", {})]
-    base = [profile.defaults, profile.defaults.get("common", {})]
-    tables = [tree.get("samples", {}) for tree in (*family, *base)]
-    return SamplesConfig.model_validate(merge(*tables))
 
 
 def _batch_key(request: Request, embeds: Embeds) -> Hashable:

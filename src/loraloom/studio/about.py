@@ -10,8 +10,7 @@ from importlib.resources import files
 
 import loraloom
 from loraloom import families
-from loraloom.families.profile import read_profile, variant_by_name
-from loraloom.settings import base_folders
+from loraloom.families.installed import installed
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -63,12 +62,7 @@ def scripts() -> list[tuple[str, str]]:
 
 def bases() -> list[Licensed]:
     """The base models that are here."""
-    found = []
-    for name, folder in base_folders().items():
-        info = families.detect(folder).info
-        profile = read_profile(info, folder, variant_by_name(info, folder))
-        found.append(Licensed(name, profile.title, profile.licence))
-    return found
+    return [Licensed(base.name, base.title, base.licence) for base in installed()]
 
 
 def known_families() -> list[Licensed]:

@@ -57,6 +57,7 @@ class Adapter:
     cover: str
     created_at: float
     trashed_at: float | None
+    project_id: int | None
 
     @property
     def folder(self) -> Path:

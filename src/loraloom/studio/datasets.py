@@ -7,9 +7,10 @@ is not there, the dataset belongs to the owners of the studio.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from loraloom.config import Tree
 from loraloom.dataset.store import Store
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import DatasetNameInvalid, DatasetUnknown
@@ -25,6 +26,7 @@ class Belonging:
 
     owner_id: int | None = None
     visibility: Visibility = Visibility.PRIVATE
+    project_id: int | None = None
 
 
 class Datasets:
@@ -106,9 +108,26 @@ class Datasets:
     def share(self, name: str, visibility: Visibility) -> Belonging:
         """Say who else may read it. Raises DatasetUnknown, Forbidden."""
         self.open_to_change(name)
-        told = Belonging(self.belonging(name).owner_id, visibility)
+        told = replace(self.belonging(name), visibility=visibility)
         self._write(name, told)
         return told
+
+    def put(self, name: str, project: int | None) -> None:
+        """Into a project, or out of all. Raises DatasetUnknown, Forbidden."""
+        self.open_to_change(name)
+        self._write(name, replace(self.belonging(name), project_id=project))
+
+    def in_project(self, project: int) -> list[str]:
+        """Those in it that the person may read, by name."""
+        return [name for name in self.names() if self.belonging(name).project_id == project]
+
+    def project_of(self, tree: Tree) -> int | None:
+        """That of the first dataset that settings of a run name and that is in one."""
+        data = tree.get("data") or {}
+        folders = [data.get("folder"), *(one.get("folder") for one in data.get("concepts") or ())]
+        names = [str(folder).partition("@")[0] for folder in folders if folder]
+        found = (self.belonging(name).project_id for name in names if self.has(name))
+        return next((project for project in found if project is not None), None)
 
     def remove(self, name: str) -> Path:
         """Into the bin. Raises DatasetUnknown, Forbidden."""
@@ -140,16 +159,23 @@ class Datasets:
         check(self.person, "change", told.owner_id, told.visibility)
 
     def _write(self, name: str, told: Belonging) -> None:
-        tree = {"owner": told.owner_id, "visibility": told.visibility}
+        tree = {
+            "owner": told.owner_id, "visibility": told.visibility, "project": told.project_id
+        }  # fmt: skip
         folder = self._root(name)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / FILE, json.dumps(tree).encode())
 
 
+def _number(told: object) -> int | None:
+    return None if told is None else int(str(told))
+
+
 def _read(root: Path) -> Belonging:
     try:
         tree = json.loads((root / FILE).read_text(encoding="utf-8"))
-        owner = tree["owner"]
-        return Belonging(None if owner is None else int(owner), Visibility(tree["visibility"]))
+        return Belonging(
+            _number(tree["owner"]), Visibility(tree["visibility"]), _number(tree.get("project"))
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return Belonging()

@@ -38,6 +38,7 @@ def as_tree(job: Job) -> Tree:
         "ended": iso(job.ended_at),
         "owner": job.owner_id,
         "visibility": job.visibility,
+        "project": job.project_id,
     }
 
 

@@ -52,8 +52,9 @@ def start(
         raise ConfigInvalid(f"{name} has no picture to describe; bring some in first.")
     order = DescribeOrder(dataset=stored.name, **dict(wish))
     return jobs.queue_up(
-        Task.DESCRIBE, stored.name, orders.to_toml(order), priority=PRIORITY, start=start
-    )
+        Task.DESCRIBE, stored.name, orders.to_toml(order), priority=PRIORITY, start=start,
+        project=datasets.belonging(stored.name).project_id,
+    )  # fmt: skip
 
 
 def latest(jobs: Jobs, name: str) -> Description | None:

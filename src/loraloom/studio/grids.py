@@ -167,8 +167,9 @@ class Grids:
         order = self.order(ask)
         assert order.grid
         return self._jobs.queue_up(
-            Task.GRID, order.grid.title, orders.to_toml(order), priority=PRIORITY, start=start
-        )[0]
+            Task.GRID, order.grid.title, orders.to_toml(order), priority=PRIORITY, start=start,
+            project=self._library.get(ask.adapter).project_id,
+        )[0]  # fmt: skip
 
     def get(self, number: int) -> Comparison:
         """By the number of its job. Raises JobUnknown."""

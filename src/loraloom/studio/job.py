@@ -110,6 +110,7 @@ class Job:
     """The person whose job it is; None: the owners of the studio."""
     visibility: Visibility
     task: Task = Task.TRAIN
+    project_id: int | None = None
 
     @property
     def lease(self) -> Lease:

@@ -85,6 +85,7 @@ class Jobs:
         *,
         priority: int = 0,
         parent: int | None = None,
+        project: int | None = None,
         start: Start | None = None,
     ) -> Job:
         """Queue a run of complete settings; higher priorities go first, then the older job.
@@ -94,8 +95,9 @@ class Jobs:
         """
         settings, steps = to_toml(config), config.schedule.steps
         return self.queue_up(
-            Task.TRAIN, name, settings, steps=steps, priority=priority, parent=parent, start=start
-        )[0]
+            Task.TRAIN, name, settings, steps=steps, priority=priority, parent=parent,
+            project=project, start=start,
+        )[0]  # fmt: skip
 
     def queue_up(
         self,
@@ -106,6 +108,7 @@ class Jobs:
         steps: int = 0,
         priority: int = 0,
         parent: int | None = None,
+        project: int | None = None,
         start: Start | None = None,
         also: Callable[[Connection, Job], None] = lambda connection, job: None,
     ) -> tuple[Job, bool]:
@@ -122,7 +125,8 @@ class Jobs:
                     return found, False
                 job = added(
                     connection, task=task, name=name, settings=settings, steps=steps,
-                    priority=priority, parent_id=parent, owner_id=self._person.id,
+                    priority=priority, parent_id=parent, project_id=project,
+                    owner_id=self._person.id,
                     start_key=start and start.key, start_body=start and start.body,
                 )  # fmt: skip
                 also(connection, job)
@@ -170,12 +174,13 @@ class Jobs:
         limit: int = 50,
         states: Collection[State] = (),
         parent: int | None = None,
+        project: int | None = None,
         task: Task | None = Task.TRAIN,
     ) -> list[Job]:
         """The newest jobs, or the newest of those older than the one numbered `before`.
 
         `states`: in one of these only; `parent`: of this job and those that were made from it;
-        `task`: of one task, None of all.
+        `project`: of this one; `task`: of one task, None of all.
         """
         found = select(jobs).where(self._seen).order_by(jobs.c.id.desc()).limit(limit)
         if task is not None:
@@ -184,6 +189,8 @@ class Jobs:
             found = found.where(jobs.c.id < before)
         if states:
             found = found.where(jobs.c.state.in_(states))
+        if project is not None:
+            found = found.where(jobs.c.project_id == project)
         if parent is not None:
             found = found.where((jobs.c.parent_id == parent) | (jobs.c.id == parent))
         with self._database.reading() as connection:

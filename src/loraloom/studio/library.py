@@ -77,6 +77,7 @@ class Filter:
     visibility: str = ""
     starred: bool = False
     trashed: bool = False
+    project: int | None = None
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,8 @@ def _matching(found: Select[Any], wanted: Filter) -> Select[Any]:
         found = found.where(columns.visibility == wanted.visibility)
     if wanted.starred:
         found = found.where(columns.starred)
+    if wanted.project is not None:
+        found = found.where(columns.project_id == wanted.project)
     return found
 
 

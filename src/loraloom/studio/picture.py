@@ -78,6 +78,7 @@ class Picture:
     trashed_at: float | None
     owner_id: int | None
     visibility: Visibility
+    project_id: int | None
 
     @property
     def path(self) -> Path:
@@ -112,5 +113,5 @@ def as_picture(row: Any, job: Job) -> Picture:
     asked = json.loads(row.asked)
     return Picture(
         row.id, row.number, job, asked, row.starred, row.trashed_at, row.owner_id,
-        Visibility(row.visibility),
+        Visibility(row.visibility), row.project_id,
     )  # fmt: skip

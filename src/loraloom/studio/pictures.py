@@ -13,12 +13,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from loraloom.errors import AdapterRefused, PictureUnknown
+from loraloom.families.installed import Base, describe
 from loraloom.generate import order as orders
 from loraloom.generate.order import Order, Wanted
 from loraloom.settings import STARTER
 from loraloom.studio import bases
 from loraloom.studio.adapter import Adapter
-from loraloom.studio.bases import Base, refuse_folder
+from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, State, Task
 from loraloom.studio.jobs import Jobs, Start
@@ -91,10 +92,12 @@ class Pictures:
                 told.append(_told(one, base, [adapter for adapter, _ in used]))
         files = tuple(usable(adapter).resolve() for adapter, _ in used)
         names = tuple(adapter.name for adapter, _ in used)
+        project = next((a.project_id for a, _ in used if a.project_id is not None), None)
         order = Order(base=base.name, adapters=files, names=names, pictures=tuple(wanted))
 
         def list_them(connection: Connection, job: Job) -> None:
-            whose = {"owner_id": self._person.id, "visibility": Visibility.PRIVATE}
+            whose = {"owner_id": self._person.id, "visibility": Visibility.PRIVATE,
+                     "project_id": project}  # fmt: skip
             rows = [
                 {"job_id": job.id, "number": number, "asked": json.dumps(one), "starred": False,
                  **whose}
@@ -104,7 +107,7 @@ class Pictures:
 
         return self._jobs.queue_up(
             Task.GENERATE, prompt[:80], orders.to_toml(order), priority=PRIORITY, start=start,
-            also=list_them,
+            project=project, also=list_them,
         )[0]  # fmt: skip
 
     def get(self, number: int) -> Picture:
@@ -120,13 +123,15 @@ class Pictures:
 
     def page(
         self, *, before: int | None = None, limit: int = PAGE, starred: bool = False,
-        trashed: bool = False,
+        trashed: bool = False, project: int | None = None,
     ) -> list[Picture]:  # fmt: skip
         """The newest, or the newest of those older than the one numbered `before`."""
         in_bin = pictures.c.trashed_at.is_not(None) if trashed else pictures.c.trashed_at.is_(None)
         conditions: list[ColumnElement[bool]] = [in_bin]
         if starred:
             conditions.append(pictures.c.starred)
+        if project is not None:
+            conditions.append(pictures.c.project_id == project)
         if before is not None:
             conditions.append(pictures.c.id < before)
         return self._select(*conditions, limit=limit)
@@ -173,20 +178,23 @@ class Pictures:
             for path in (picture.path, picture.small_path):
                 path.unlink(missing_ok=True)
 
-    def saved(self) -> list[Saved]:
-        """The person's own prompts that are kept, the newest first."""
+    def saved(self, project: int | None = None) -> list[Saved]:
+        """The person's own prompts that are kept, or those in a project, the newest first."""
         found = select(prompts).where(self._own).order_by(prompts.c.id.desc()).limit(MOST_SAVED)
+        if project is not None:
+            found = found.where(prompts.c.project_id == project)
         with self._database.reading() as connection:
             return [Saved(row.id, row.prompt, row.negative) for row in connection.execute(found)]
 
-    def save_prompt(self, prompt: str, negative: str) -> None:
-        """Keep a prompt; one that is kept already comes first."""
+    def save_prompt(self, prompt: str, negative: str, project: int | None = None) -> None:
+        """Keep a prompt, in a project or none; one that is kept already comes first."""
         check(self._person, "add")
         values: dict[str, object] = {"prompt": prompt, "negative": negative}
         same = (prompts.c.prompt == prompt) & (prompts.c.negative == negative)
         with self._database.writing() as connection:
             connection.execute(delete(prompts).where(same, self._own))
             values |= {"created_at": time.time(), "owner_id": self._person.id}
+            values["project_id"] = project
             connection.execute(insert(prompts).values(**values))
 
     def forget_prompt(self, number: int) -> None:
@@ -227,7 +235,7 @@ def chosen_base(name: str, used: Sequence[Adapter]) -> Base:
     """The base that is named or that the adapters are for. Raises AdapterRefused, BaseUnknown."""
     first = next(iter(used), None)
     if name or first is None:
-        base = bases.describe(name or STARTER)
+        base = describe(name or STARTER)
     else:
         found = bases.for_adapter(first.base, first.family)
         if found is None:
@@ -238,9 +246,9 @@ def chosen_base(name: str, used: Sequence[Adapter]) -> Base:
             )
         base = found
     for adapter in used:
-        if adapter.family and adapter.family != base.family:
+        if adapter.family and adapter.family != base.family_id:
             raise AdapterRefused(
-                f"{adapter.name!r} is for {adapter.family}, and {base.title} is {base.family}: "
+                f"{adapter.name!r} is for {adapter.family}, and {base.title} is {base.family_id}: "
                 "they do not go together. Choose another base, or switch the adapter off."
             )
     return base

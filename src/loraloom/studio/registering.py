@@ -63,6 +63,7 @@ def of_run(job: Job) -> dict[str, Any] | None:
         "job_id": job.id,
         "owner_id": job.owner_id,
         "visibility": job.visibility,
+        "project_id": job.project_id,
         "dataset": folder if folder and is_stored(folder) else "",
         "dataset_hash": metadata.get("loraloom.dataset_hash", ""),
         "cover": _cover(job),

@@ -25,11 +25,16 @@ def send(datasets: Datasets, picture: Picture, dataset: str, caption: str) -> No
         raise PictureUnknown(f"Picture {picture.id} is not drawn yet.")
     stored = datasets.open_to_change(dataset)
     with tempfile.TemporaryDirectory() as work:
-        name = f"picture-{picture.id:06d}.png"
-        shutil.copyfile(picture.path, Path(work) / name)
-        row = {"file_name": name, "text": caption, "generated_by": _drawn_by(picture)}
-        (Path(work) / "metadata.jsonl").write_text(json.dumps(row), encoding="utf-8")
+        told = json.dumps(row(picture, caption, Path(work)))
+        (Path(work) / "metadata.jsonl").write_text(told, encoding="utf-8")
         import_into(stored, [Path(work)])
+
+
+def row(picture: Picture, caption: str, folder: Path) -> dict[str, str]:
+    """Copy the picture into the folder; what its metadata.jsonl says of it."""
+    name = f"picture-{picture.id:06d}.png"
+    shutil.copyfile(picture.path, folder / name)
+    return {"file_name": name, "text": caption, "generated_by": _drawn_by(picture)}
 
 
 def _drawn_by(picture: Picture) -> str:

@@ -30,6 +30,7 @@ def start(
     name: str = "",
     priority: int = 0,
     parent: int | None = None,
+    project: int | None = None,
     key: str | None = None,
     plans: Plans | None = None,
 ) -> tuple[Job, bool]:
@@ -46,7 +47,8 @@ def start(
         raise StartRefused([remark.sentence for remark in found_draft.blocking])
     config = anchored(recipe.resolve(tree, preset=preset))
     called = clean_name(name)[:LONGEST_NAME] or _usual_name(tree)
-    return jobs.add(config, called, priority=priority, parent=parent, start=asked), True
+    job = jobs.add(config, called, priority=priority, parent=parent, project=project, start=asked)
+    return job, True
 
 
 def sweep(
@@ -80,7 +82,13 @@ def sweep(
         raise StartRefused(problems)
     short = setting.rpartition(".")[2].replace("_", " ")
     return [
-        start(jobs, one, name=f"{parent.name[:80]} · {short} {value}", parent=parent.id)[0]
+        start(
+            jobs,
+            one,
+            name=f"{parent.name[:80]} · {short} {value}",
+            parent=parent.id,
+            project=parent.project_id,
+        )[0]
         for value, one in zip(given, trees, strict=True)
     ]
 

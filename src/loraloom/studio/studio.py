@@ -15,6 +15,7 @@ from loraloom.studio.library import Library
 from loraloom.studio.people import People
 from loraloom.studio.pictures import Pictures
 from loraloom.studio.plans import Plans
+from loraloom.studio.projects import Projects
 from loraloom.studio.rights import Person
 from loraloom.studio.sessions import Sessions
 from loraloom.studio.tokens import Tokens
@@ -35,22 +36,24 @@ class Studio:
     library: Library
     pictures: Pictures
     grids: Grids
+    projects: Projects
 
     def seen_by(self, person: Person) -> Studio:
         """With all that can be owned as somebody sees it."""
         return replace(
             self, jobs=self.jobs.seen_by(person), datasets=self.datasets.seen_by(person),
             library=self.library.seen_by(person), pictures=self.pictures.seen_by(person),
-            grids=self.grids.seen_by(person),
+            grids=self.grids.seen_by(person), projects=self.projects.seen_by(person),
         )  # fmt: skip
 
 
 def open_studio() -> Studio:
     """That of LORALOOM_HOME and LORALOOM_DATABASE. Raises DatabaseUnusable, DataNewer."""
     database = open_database()
-    jobs, library = Jobs(database), Library(database)
+    jobs, library, datasets = Jobs(database), Library(database), Datasets(Store())
+    pictures = Pictures(database, library, jobs)
     return Studio(
-        data_folder(), database, jobs, Datasets(Store()), Plans(), People(database),
-        Sessions(database), Tokens(database), library, Pictures(database, library, jobs),
-        Grids(library, jobs),
+        data_folder(), database, jobs, datasets, Plans(), People(database), Sessions(database),
+        Tokens(database), library, pictures, Grids(library, jobs),
+        Projects(database, datasets, jobs, library, pictures),
     )  # fmt: skip

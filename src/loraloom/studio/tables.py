@@ -22,7 +22,7 @@ from sqlalchemy import (
 from loraloom.studio.job import Reason, Request, State, Task
 from loraloom.studio.rights import Role, Visibility
 
-VERSION = "0005"
+VERSION = "0006"
 """The newest migration."""
 
 metadata = MetaData(
@@ -69,6 +69,7 @@ jobs = Table(
     Column("owner_id", Integer),  # a person; none: the owners of the studio
     Column("visibility", String(16), nullable=False, server_default=Visibility.PRIVATE),
     Column("task", String(16), nullable=False, server_default=Task.TRAIN),
+    Column("project_id", Integer),  # none: in no project
     one_of("state", State),
     one_of("request", Request),
     one_of("reason", Reason),
@@ -76,6 +77,7 @@ jobs = Table(
     Index("ix_jobs_start_key", "start_key", unique=True),
     Index("ix_jobs_owner", "owner_id", "id"),
     Index("ix_jobs_task", "task", "id"),
+    Index("ix_jobs_project", "project_id", "id"),
     sqlite_autoincrement=True,  # the number of a job is never given twice
 )
 
@@ -179,7 +181,9 @@ adapters = Table(
     Column("cover", Text, nullable=False),  # a picture, by its path below the data folder
     Column("created_at", Float, nullable=False),
     Column("trashed_at", Float),
+    Column("project_id", Integer),
     Index("ix_adapters_list", "trashed_at", "id"),
+    Index("ix_adapters_project", "project_id", "id"),
     Index("ix_adapters_owner", "owner_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -195,7 +199,9 @@ pictures = Table(
     Column("trashed_at", Float),
     Column("owner_id", Integer),
     Column("visibility", String(16), nullable=False, server_default=Visibility.PRIVATE),
+    Column("project_id", Integer),
     Index("ix_pictures_owner", "owner_id", "id"),
+    Index("ix_pictures_project", "project_id", "id"),
     Index("ix_pictures_job", "job_id", "number", unique=True),
     Index("ix_pictures_list", "trashed_at", "id"),
     sqlite_autoincrement=True,
@@ -209,5 +215,20 @@ prompts = Table(
     Column("negative", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("owner_id", Integer),  # who alone sees it; none: the owners of the studio
+    Column("project_id", Integer),
+    Index("ix_prompts_project", "project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("owner_id", Integer),  # a person; none: the owners of the studio
+    Column("visibility", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("trashed_at", Float),
     sqlite_autoincrement=True,
 )

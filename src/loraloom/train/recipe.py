@@ -192,12 +192,15 @@ def _alpha(rank: object) -> object:
 
 
 def _optimiser(tree: Tree, overrides: Mapping[str, Any]) -> Tree:
-    """The optimiser's defaults, its rate in proportion to the base's own, and the schedule's."""
+    """The optimiser's defaults, and the schedule's; the rate is the base's own, in proportion to
+    what the optimiser and the type of adapter need."""
     own = kinds.read_data("optimisers")
     chosen, schedule = _table(overrides, "optimiser"), _table(overrides, "schedule")
+    adapter = {**_table(tree, "adapter"), **_table(overrides, "adapter")}
+    of_type = kinds.read_data("adapters").get(str(adapter.get("type", "lora")), {})
     name = str({"name": "adamw", **_table(tree, "optimiser"), **chosen}["name"])
     defaults: dict[str, Any] = dict(own.get(name, {}))
-    rate = defaults.pop("rate", 1.0)
+    rate = defaults.pop("rate", 1.0) * of_type.get("rate", 1.0)
     defaults.pop("state_bytes", None)
     found: Tree = {"optimiser": defaults}
     if "learning_rate" in defaults:

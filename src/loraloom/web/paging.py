@@ -19,6 +19,8 @@ class Numbered(Protocol):
 One = TypeVar("One", bound=Numbered)
 Before = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 """Those older than the one of this number."""
+InProject = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
+"""Those in the project of this number."""
 
 
 def cut(found: Sequence[One], limit: int) -> tuple[Sequence[One], int | None]:

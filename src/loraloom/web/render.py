@@ -19,6 +19,7 @@ import loraloom
 from loraloom.studio.rights import Action, may
 from loraloom.web import texts
 from loraloom.web.problems import Problem
+from loraloom.web.said import said
 from loraloom.web.who import Owned, entry, studio
 
 FLASH = "notice"
@@ -50,6 +51,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         is_team=entry(request).is_team,
         can=can,
         owner_of=owner_of,
+        projects=cache(lambda: studio(request).projects.all()),
         path=request.url.path,
         theme=theme if theme in ("light", "dark") else "auto",
         language=texts.language(),
@@ -99,7 +101,7 @@ def _environment() -> Environment:
     made.globals |= {"static": static, "version": loraloom.__version__}
     made.filters |= {
         "ago": ago, "when": when, "number": number, "span": span, "bytes": size,
-        "filename": lambda path: Path(str(path)).name,
+        "filename": lambda path: Path(str(path)).name, "said": said,
     }  # fmt: skip
     return made
 

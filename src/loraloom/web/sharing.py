@@ -6,7 +6,7 @@ from loraloom.studio.rights import Visibility
 from loraloom.web.texts import translate as _
 
 
-def said(visibility: Visibility) -> str:
+def told(visibility: Visibility) -> str:
     """After the switch between private and public was used."""
     if visibility is Visibility.PUBLIC:
         return _("Everybody with an account sees it now.")

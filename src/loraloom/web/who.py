@@ -70,6 +70,7 @@ NUMBERED: Mapping[str, Callable[[Request, str], Owned]] = {
     "picture": lambda request, text: studio(request).pictures.get(int(text)),
     "grid": lambda request, text: studio(request).grids.get(int(text)).job,
     "prompt": _saved_prompt,
+    "project": lambda request, text: studio(request).projects.get(int(text)),
 }
 NAMED: Mapping[str, Callable[[Request, str], Owned | None]] = {
     "dataset": _dataset,

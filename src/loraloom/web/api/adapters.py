@@ -18,7 +18,7 @@ from loraloom.studio.library import Edit, Filter
 from loraloom.studio.registering import sha256_of
 from loraloom.studio.rights import Visibility
 from loraloom.web.etags import IfMatch, etag, refuse_stale
-from loraloom.web.paging import Before, cut
+from loraloom.web.paging import Before, InProject, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -55,6 +55,7 @@ class AdapterBody(BaseModel):
     owner: int | None
     """The number of the person whose it is; null: the owners of the studio."""
     visibility: Visibility
+    project: int | None
     starred: bool
     alias: str
     created: str
@@ -76,6 +77,7 @@ def body(adapter: Adapter) -> AdapterBody:
         "job": adapter.job_id,
         "parent": adapter.parent_id,
         "owner": adapter.owner_id,
+        "project": adapter.project_id,
         "created": created,
     }
     return AdapterBody.model_validate({**own, **more, "trashed": iso(adapter.trashed_at)})
@@ -91,11 +93,12 @@ def list_adapters(
     visibility: Word = "",
     starred: bool = False,
     trashed: bool = False,
+    project: InProject = None,
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 60,
 ) -> AdapterPage:
     """List the adapters that match, the newest first; `trashed`: those thrown away."""
-    wanted = Filter(q, kind, family, tag, visibility, starred, trashed)
+    wanted = Filter(q, kind, family, tag, visibility, starred, trashed, project)
     found = studio.library.page(wanted, before=before, limit=limit + 1)
     shown, more = cut(found, limit)
     return AdapterPage(adapters=[body(one) for one in shown], next=more)

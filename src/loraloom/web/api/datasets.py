@@ -77,6 +77,7 @@ class DatasetBody(BaseModel):
     owner: int | None
     """The number of the person whose it is; null: the owners of the studio."""
     visibility: Visibility
+    project: int | None
 
 
 class NewDataset(Strict):
@@ -210,6 +211,7 @@ def _body(studio: Studio, stored: StoredDataset, contents: Contents | None = Non
         can_undo=stored.can_undo,
         owner=whose.owner_id,
         visibility=whose.visibility,
+        project=whose.project_id,
     )
 
 

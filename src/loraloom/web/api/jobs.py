@@ -16,7 +16,7 @@ from loraloom.studio.curves import Curves
 from loraloom.studio.job import Job, Reason, Request, State, Task
 from loraloom.studio.rights import Visibility
 from loraloom.train.recipe import Preset
-from loraloom.web.paging import Before, cut
+from loraloom.web.paging import Before, InProject, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -51,6 +51,7 @@ class JobBody(BaseModel):
     owner: int | None
     """The number of the person whose job it is; null: the owners of the studio."""
     visibility: Visibility
+    project: int | None
 
 
 class StartBody(BaseModel):
@@ -110,9 +111,10 @@ def list_jobs(
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     task: Task = Task.TRAIN,
+    project: InProject = None,
 ) -> JobPage:
     """List the jobs of a task, the newest first."""
-    found = studio.jobs.page(before=before, limit=limit + 1, task=task)
+    found = studio.jobs.page(before=before, limit=limit + 1, task=task, project=project)
     shown, more = cut(found, limit)
     return JobPage(jobs=[body(job) for job in shown], next=more)
 
@@ -131,7 +133,8 @@ def start_job(
     draft.refuse_paths(asked.settings, studio.datasets)
     job, made = starting.start(
         studio.jobs, asked.settings, asked.preset, name=asked.name, priority=asked.priority,
-        parent=asked.parent, key=idempotency_key, plans=studio.plans,
+        parent=asked.parent, project=studio.datasets.project_of(asked.settings),
+        key=idempotency_key, plans=studio.plans,
     )  # fmt: skip
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"

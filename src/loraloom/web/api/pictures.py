@@ -17,7 +17,7 @@ from loraloom.studio.picture import Ask, Picture
 from loraloom.studio.rights import Visibility
 from loraloom.web.api.jobs import IdempotencyKey, JobBody, Sharing
 from loraloom.web.api.jobs import body as job_body
-from loraloom.web.paging import Before, cut
+from loraloom.web.paging import Before, InProject, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -53,6 +53,7 @@ class PictureBody(BaseModel):
     owner: int | None
     """The number of the person whose it is; null: the owners of the studio."""
     visibility: Visibility
+    project: int | None
 
 
 class PicturePage(BaseModel):
@@ -79,6 +80,7 @@ def body(picture: Picture) -> PictureBody:
     own = {
         "id": picture.id, "job": picture.job.id, "drawn": picture.is_drawn,
         "starred": picture.starred, "owner": picture.owner_id, "visibility": picture.visibility,
+        "project": picture.project_id,
     }  # fmt: skip
     return PictureBody.model_validate({**picture.settings, **own})
 
@@ -107,6 +109,7 @@ def list_pictures(
     studio: StudioNow,
     starred: bool = False,
     job: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    project: InProject = None,
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 48,
 ) -> PicturePage:
@@ -114,7 +117,7 @@ def list_pictures(
     if job is not None:
         own = studio.pictures.of_job(job)
         return PicturePage(pictures=[body(one) for one in own], next=None)
-    found = studio.pictures.page(before=before, limit=limit + 1, starred=starred)
+    found = studio.pictures.page(before=before, limit=limit + 1, starred=starred, project=project)
     shown, more = cut(found, limit)
     return PicturePage(pictures=[body(one) for one in shown], next=more)
 

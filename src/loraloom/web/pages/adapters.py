@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from loraloom import families
 from loraloom.errors import JobUnknown
+from loraloom.families.installed import installed
 from loraloom.kinds import Kind
 from loraloom.studio import bases, importing
 from loraloom.studio.adapter import TAGS, Adapter
@@ -20,7 +21,7 @@ from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
 from loraloom.web.paging import Before, cut
 from loraloom.web.render import back, page
-from loraloom.web.sharing import said
+from loraloom.web.sharing import told
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -98,7 +99,7 @@ def show(request: Request, studio: StudioNow, adapter: AdapterNumber) -> Respons
         formats=importing.FORMATS,
         kinds=list(Kind),
         tags=[tag for tag in TAGS if tag not in found.tags],
-        bases=bases.installed(),
+        bases=installed(),
         visibilities=list(Visibility),
         days=BIN_DAYS,
     )
@@ -146,7 +147,7 @@ def share(
 ) -> Response:
     """Show it to everybody with an account, or to nobody else."""
     studio.library.edit(adapter, Edit(visibility=visibility))
-    return back(f"/adapters/{adapter}", said(visibility))
+    return back(f"/adapters/{adapter}", told(visibility))
 
 
 @router.post("/{adapter}/{action}")

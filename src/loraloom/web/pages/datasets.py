@@ -17,7 +17,7 @@ from loraloom.studio.datasets import Belonging, Datasets
 from loraloom.studio.rights import Visibility
 from loraloom.web.bench import DatasetNow, Name
 from loraloom.web.render import back, page
-from loraloom.web.sharing import said
+from loraloom.web.sharing import told
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -95,7 +95,7 @@ def share(
 ) -> Response:
     """Show it to everybody with an account, or to nobody else."""
     studio.datasets.share(stored.name, visibility)
-    return back(url(stored.name), said(visibility))
+    return back(url(stored.name), told(visibility))
 
 
 @router.post("/{dataset}/recover")

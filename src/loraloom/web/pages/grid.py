@@ -9,15 +9,15 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import HTMLResponse, Response
 
 from loraloom.errors import LoraloomError
+from loraloom.families.installed import installed
 from loraloom.generate import order as orders
-from loraloom.studio import bases
 from loraloom.studio.grids import GridAsk
 from loraloom.studio.library import Filter
 from loraloom.studio.rights import Visibility
 from loraloom.web.api.pictures import GridNumber
 from loraloom.web.checked import checked
 from loraloom.web.render import back, page, part
-from loraloom.web.sharing import said
+from loraloom.web.sharing import told
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -72,7 +72,7 @@ def new(
         checkpoints=checkpoints,
         chosen=step or [0],
         form=form,
-        bases=bases.installed(),
+        bases=installed(),
         cost=cost,
         problem=problem,
     )
@@ -116,7 +116,7 @@ def share(
 ) -> Response:
     """Show it to everybody with an account, or to nobody else."""
     studio.jobs.share(studio.grids.get(grid).job.id, visibility)
-    return back(f"/grid/{grid}", said(visibility))
+    return back(f"/grid/{grid}", told(visibility))
 
 
 @router.get("/{grid}/page.html")

@@ -13,6 +13,8 @@ from loraloom.kinds import Kind
 from loraloom.settings import base_folders
 from loraloom.studio import example, slot
 from loraloom.studio.job import HELD, State
+from loraloom.studio.projects import Next, Project, Step
+from loraloom.studio.studio import Studio
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
@@ -41,9 +43,21 @@ def home(request: Request, studio: StudioNow) -> Response:
         finished=finished,
         made={adapter.job_id: adapter for adapter in made if adapter and not adapter.trashed_at},
         pictures=[one for one in studio.pictures.page(limit=2 * SHOWN) if one.is_drawn],
-        untrained=[name for name in names if name not in used][:SHOWN],
+        projects_here=_projects(studio),
+        untrained=[
+            name
+            for name in names
+            if name not in used and studio.datasets.belonging(name).project_id is None
+        ][:SHOWN],
         disk=shutil.disk_usage(studio.data),
     )
+
+
+def _projects(studio: Studio) -> list[tuple[Project, Step]]:
+    """The newest projects with what is to be done next in each."""
+    newest = sorted(studio.projects.all(), key=lambda one: one.created_at, reverse=True)[:SHOWN]
+    steps = (studio.projects.next(studio.projects.inside(one.id)) for one in newest)
+    return [pair for pair in zip(newest, steps, strict=True) if pair[1].next is not Next.NOTHING]
 
 
 @router.get("/welcome")

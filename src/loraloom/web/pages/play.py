@@ -11,10 +11,10 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from starlette.responses import Response
 
 from loraloom.errors import AdapterUnknown, BaseUnknown, ConfigInvalid, Forbidden
+from loraloom.families.installed import Base, describe, installed
 from loraloom.settings import STARTER, data_folder
 from loraloom.studio import bases, sending
 from loraloom.studio.adapter import Adapter
-from loraloom.studio.bases import Base
 from loraloom.studio.library import Filter
 from loraloom.studio.picture import MOST_ADAPTERS, MOST_AT_ONCE, Ask, Picture
 from loraloom.studio.pictures import PAGE
@@ -25,7 +25,7 @@ from loraloom.web.checked import checked
 from loraloom.web.pages.preferences import own
 from loraloom.web.paging import Before, cut
 from loraloom.web.render import back, page
-from loraloom.web.sharing import said
+from loraloom.web.sharing import told
 from loraloom.web.texts import translate as _
 from loraloom.web.who import PersonNow, StudioNow
 
@@ -91,7 +91,7 @@ def playground(
         form=form,
         used=used,
         base=chosen,
-        bases=bases.installed(),
+        bases=installed(),
         offered=offered,
         pictures=[one for one in shown if one.is_drawn or one.is_coming],
         next=more,
@@ -140,10 +140,17 @@ def ask(
 
 
 @router.post("/prompts")
-def save_prompt(studio: StudioNow, prompt: Field = "", negative: Field = "") -> Response:
-    """Keep the prompt of the form."""
+def save_prompt(
+    studio: StudioNow,
+    prompt: Field = "",
+    negative: Field = "",
+    adapter: Annotated[list[str] | None, Form()] = None,
+) -> Response:
+    """Keep the prompt of the form, in the project of its adapters."""
     asked = checked(Ask, {"prompt": prompt, "negative": negative})
-    studio.pictures.save_prompt(asked.prompt, asked.negative)
+    used = _used(studio, _rows(adapter or [], [], []))
+    inside = next((one.project_id for one, _, _ in used if one.project_id is not None), None)
+    studio.pictures.save_prompt(asked.prompt, asked.negative, inside)
     return back(f"/play?prompt={quote(asked.prompt)}&negative={quote(asked.negative)}", _("Kept."))
 
 
@@ -185,7 +192,7 @@ def share(
 ) -> Response:
     """Show it to everybody with an account, or to nobody else."""
     studio.pictures.share(picture, visibility)
-    return back(f"/play/{picture}", said(visibility))
+    return back(f"/play/{picture}", told(visibility))
 
 
 @router.post("/{picture}/{action}")
@@ -267,10 +274,10 @@ def _base(person: Person, name: str, used: Sequence[Adapter]) -> Base | None:
     try:
         bases.refuse_folder(person, name)
         if name:
-            return bases.describe(name)
+            return describe(name)
         if used:
             return bases.for_adapter(used[0].base, used[0].family)
-        return bases.describe(STARTER)
+        return describe(STARTER)
     except (BaseUnknown, ConfigInvalid):
         return None
 

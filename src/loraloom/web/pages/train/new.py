@@ -6,6 +6,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from loraloom.config import Tree
 from loraloom.config_tree import to_toml
 from loraloom.dataset.reference import REFERENCE, is_stored
 from loraloom.errors import ConfigInvalid, DatasetUnknown, JobUnknown, LoraloomError, PlanFailed
-from loraloom.families.installed import Base, installed
+from loraloom.families.installed import Base, describe, installed
 from loraloom.kinds import Kind
 from loraloom.settings import STARTER
 from loraloom.studio import described, draft, plans, starting
@@ -85,7 +86,8 @@ def start(request: Request, studio: StudioNow, person: PersonNow, given: Fields)
         draft.refuse_paths(wish.tree, studio.datasets)
         job, made = starting.start(
             studio.jobs, wish.tree, wish.preset, name=wish.values.get("name", ""),
-            parent=wish.parent.id if wish.parent else None, key=key, plans=studio.plans,
+            parent=wish.parent.id if wish.parent else None,
+            project=studio.datasets.project_of(wish.tree), key=key, plans=studio.plans,
         )  # fmt: skip
     except LoraloomError:
         return _page(request, studio, person, wish, status=422)
@@ -222,11 +224,11 @@ def _filled_from(job: Job) -> dict[str, str]:
 
 def _refusal(studio: Studio, wish: Wish) -> list[Remark]:
     if wish.problem:
-        return [Remark.told("settings", wish.problem)]
+        return [Remark("settings", wish.problem)]
     try:
         draft.refuse_paths(wish.tree, studio.datasets)
     except ConfigInvalid as error:
-        return [Remark.told("settings", str(error))]
+        return [Remark("settings", str(error))]
     return []
 
 
@@ -261,16 +263,8 @@ def _bases(wish: Wish, person: Person) -> list[Base]:
     found = installed()
     named = wish.values.get("base") or STARTER
     if named not in {base.name for base in found} and person.is_owner:
-        try:
-            shown = draft.look({"base": named})
-        except LoraloomError:
-            return found
-        if shown.config.base == named:
-            profile = shown.profile
-            found.append(
-                Base(named, profile.title, profile.family, profile.licence, profile.native_px,
-                     found[0].folder, profile.prompt_style or shown.info.prompt_style)
-            )  # fmt: skip
+        with suppress(LoraloomError):
+            found.append(describe(named))
     return found
 
 

@@ -15,7 +15,7 @@ from loraloom.web.api.jobs import Number
 from loraloom.web.pages.preferences import own
 from loraloom.web.paging import Before, cut
 from loraloom.web.render import back, page
-from loraloom.web.sharing import said
+from loraloom.web.sharing import told
 from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
@@ -76,7 +76,7 @@ def move(
 def share(studio: StudioNow, job: Number, visibility: Annotated[Visibility, Form()]) -> Response:
     """Show it to everybody with an account, or to nobody else."""
     studio.jobs.share(job, visibility)
-    return back(f"/train/{job}", said(visibility))
+    return back(f"/train/{job}", told(visibility))
 
 
 @router.post("/{job}/{action}")
