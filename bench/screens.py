@@ -104,9 +104,6 @@ def use(studio: Studio) -> int:
                 tags=["example", "character"], alias="best", starred=True,
             ),
         )  # fmt: skip
-        project = studio.projects.create("The comic about Mira", "Three pages by spring.").id
-        studio.projects.put(project, Things(datasets=[SUBJECT.name], adapters=[adapter.id]))
-        studio.pictures.save_prompt(PROMPTS[0], "", project)
         uses = [Use(adapter=adapter.id)]
         studio.pictures.ask(Ask(prompt=PROMPTS[0], adapters=uses, seed=1, count=4, compare=True))
         for number, prompt in enumerate(PROMPTS[1:]):
@@ -119,6 +116,12 @@ def use(studio: Studio) -> int:
         best = studio.pictures.page(limit=1)[0]
         studio.pictures.star(best.id, starred=True)
         studio.library.set_cover(adapter.id, str(best.path.relative_to(studio.data)))
+    if not studio.projects.all():
+        drawn = [picture.id for picture in studio.pictures.page()]
+        things = Things(datasets=[SUBJECT.name], adapters=[adapter.id], pictures=drawn)
+        project = studio.projects.create("The comic about Mira", "Three pages by spring.").id
+        studio.projects.put(project, things)
+        studio.pictures.save_prompt(PROMPTS[0], "", project)
     return studio.grids.latest()[0].id
 
 
