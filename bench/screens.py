@@ -37,7 +37,7 @@ from loraloom.studio.grids import GridAsk
 from loraloom.studio.job import ENDED, State
 from loraloom.studio.library import Edit
 from loraloom.studio.picture import Ask, Use
-from loraloom.studio.projects import Things
+from loraloom.studio.projects import New, Things
 from loraloom.studio.studio import Studio, open_studio
 from loraloom.train import recipe
 
@@ -119,7 +119,9 @@ def use(studio: Studio) -> int:
     if not studio.projects.all():
         drawn = [picture.id for picture in studio.pictures.page()]
         things = Things(datasets=[SUBJECT.name], adapters=[adapter.id], pictures=drawn)
-        project = studio.projects.create("The comic about Mira", "Three pages by spring.").id
+        project = studio.projects.create(
+            New(name="The comic about Mira", description="Three pages by spring.")
+        ).id
         studio.projects.put(project, things)
         studio.pictures.save_prompt(PROMPTS[0], "", project)
     return studio.grids.latest()[0].id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from tests.test_texts import CHINESE
 from tests.test_web_play import drawn
 
 from loraloom.dataset.intake import import_into
-from loraloom.errors import DatasetNameInvalid, Forbidden, ProjectUnknown
+from loraloom.dataset.stored import StoredDataset
+from loraloom.errors import DatasetBusy, DatasetNameInvalid, Forbidden, ProjectUnknown
 from loraloom.studio.job import Task
+from loraloom.studio.library import Edit as LibraryEdit
 from loraloom.studio.picture import Ask, Use
-from loraloom.studio.projects import Edit, Next, Projects, Step, Things
+from loraloom.studio.projects import Edit, New, Next, Projects, Step, Things
 from loraloom.studio.rights import Person, Role, Visibility
 from loraloom.studio.studio import Studio
 
@@ -36,13 +40,13 @@ def fill(studio: Studio, name: str, folder: Path, colours: dict[str, str]) -> No
 
 
 def step(projects: Projects, number: int) -> Step:
-    return projects.next(projects.inside(number))
+    return projects.next(number, projects.inside(number))
 
 
 def test_the_next_step_follows_what_is_there(
     studio: Studio, projects: Projects, base: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    number = projects.create("Comic").id
+    number = projects.create(New(name="Comic")).id
     assert step(projects, number) == Step(Next.BRING)
     studio.datasets.create("empty")
     projects.put(number, Things(datasets=["empty"]))
@@ -67,7 +71,7 @@ def test_what_comes_of_an_adapter_joins_its_project(
     studio: Studio, projects: Projects, base: Path, pictures: Path
 ) -> None:
     adapter = library.one(studio, base, pictures)
-    number = projects.create("Comic").id
+    number = projects.create(New(name="Comic")).id
     projects.put(number, Things(adapters=[adapter.id]))
     assert step(projects, number) == Step(Next.TRY, str(adapter.id))
     job = studio.pictures.ask(Ask(prompt="on a table", adapters=[Use(adapter=adapter.id)]))
@@ -79,7 +83,7 @@ def test_what_comes_of_an_adapter_joins_its_project(
     assert step(projects, number).next is Next.NOTHING
     studio.pictures.star(picture.id, starred=True)
     assert step(projects, number).next is Next.PACK
-    other = projects.create("Other").id
+    other = projects.create(New(name="Other")).id
     projects.put(other, Things(pictures=[picture.id]))
     assert not projects.inside(number).pictures
     assert [one.id for one in projects.inside(other).pictures] == [picture.id]
@@ -89,7 +93,7 @@ def test_a_training_set_of_pictures_and_datasets(
     studio: Studio, projects: Projects, base: Path, pictures: Path, tmp_path: Path
 ) -> None:
     adapter = library.one(studio, base, pictures)
-    number = projects.create("Comic").id
+    number = projects.create(New(name="Comic")).id
     fill(studio, "mira", tmp_path / "a", {"red": "zk person", "blue": "zk person, night"})
     projects.put(number, Things(adapters=[adapter.id], datasets=["mira"]))
     ask = Ask(prompt="on a table", count=2, seed=5, adapters=[Use(adapter=adapter.id)])
@@ -116,7 +120,7 @@ def test_a_training_set_of_pictures_and_datasets(
 def test_a_training_set_that_fails_leaves_nothing(
     studio: Studio, projects: Projects, tmp_path: Path
 ) -> None:
-    number = projects.create("Comic").id
+    number = projects.create(New(name="Comic")).id
     fill(studio, "mira", tmp_path / "a", {"red": "zk person"})
     projects.put(number, Things(datasets=["mira"]))
     stored = studio.datasets.open("mira")
@@ -126,8 +130,93 @@ def test_a_training_set_that_fails_leaves_nothing(
     assert studio.datasets.is_free("next")
 
 
+def test_each_concept_of_a_training_set_keeps_its_trigger(
+    studio: Studio, projects: Projects, tmp_path: Path
+) -> None:
+    number = projects.create(New(name="Comic")).id
+    for name, colour in (("mira", "red"), ("tom", "blue")):
+        fill(studio, name, tmp_path / name, {colour: f"{name} in {colour}"})
+        stored = studio.datasets.open_to_change(name)
+        stored.set_concepts(
+            replace(one, trigger=f"zk {name}", repeats=2) for one in stored.working.concepts
+        )
+    stored = studio.datasets.open_to_change("mira")
+    sha = stored.working.pictures[0].sha256
+    stored.edit(
+        lambda now: replace(now, pictures=(replace(now.pictures[0], crop=(0, 0, 512, 512)),)), "x"
+    )
+    projects.put(number, Things(datasets=["mira", "tom"]))
+    projects.pack(number, "both")
+    both = studio.datasets.open("both").working
+    triggers = {one.concept: both.concept(one.concept) for one in both.pictures}
+    assert {n: (c.trigger, c.repeats) for n, c in triggers.items()} == {
+        "mira": ("zk mira", 2), "tom": ("zk tom", 2),
+    }  # fmt: skip
+    assert next(one.crop for one in both.pictures if one.sha256 == sha) == (0, 0, 512, 512)
+    projects.put(None, Things(datasets=["tom", "both"]))
+    projects.pack(number, "copy")
+    copy = studio.datasets.open("copy")
+    assert copy.working.hash == stored.working.hash
+    assert all(copy.objects.is_sound(one.sha256) for one in copy.working.pictures)
+
+
+def test_two_of_one_name_do_not_meet(studio: Studio, projects: Projects, tmp_path: Path) -> None:
+    number = projects.create(New(name="Comic")).id
+    fill(studio, "mira", tmp_path / "a", {"red": "zk person"})
+    projects.put(number, Things(datasets=["mira"]))
+    first = studio.datasets.place("next")
+    with first.changing():  # as a pack that is going on, and which ends while the second waits
+        threading.Timer(0.5, fill_now, [studio, first]).start()
+        with pytest.raises((DatasetNameInvalid, DatasetBusy)):
+            projects.pack(number, "next")
+    assert studio.datasets.open("next").exists
+
+
+def fill_now(studio: Studio, stored: StoredDataset) -> None:
+    source = studio.datasets.open("mira")
+    stored.put(source.working, "x")
+
+
+def test_a_damaged_dataset_leaves_the_pages_be(
+    client: TestClient, studio: Studio, projects: Projects, tmp_path: Path
+) -> None:
+    number = projects.create(New(name="Comic")).id
+    fill(studio, "mira", tmp_path / "a", {"red": "zk person"})
+    projects.put(number, Things(datasets=["mira"]))
+    for path in (studio.datasets.open("mira").root / "working").glob("*.json"):
+        path.write_text("x")
+    for address in ("/", "/projects", f"/projects/{number}", f"/api/v1/projects/{number}/contents"):
+        assert client.get(address).status_code == 200, address
+
+
+@pytest.mark.parametrize("things", [{"adapters": [2**70]}, {"jobs": [0]}, {"prompts": [-1]}])
+def test_numbers_that_nothing_has(client: TestClient, things: object) -> None:
+    client.post("/api/v1/projects", json={"name": "Comic"})
+    assert client.post("/api/v1/projects/1/contents", json=things).status_code == 422
+    form = {"kind": "adapters", "thing": "9" * 30, "into": "1"}
+    assert client.post("/projects/put", data=form).status_code == 422
+    assert client.post("/projects/put", data={**form, "into": "abc"}).status_code == 422
+
+
+def test_what_others_make_of_a_public_thing_does_not_join(
+    studio: Studio, base: Path, pictures: Path
+) -> None:
+    ann, ben = (Person(n, name, Role.MEMBER) for n, name in ((1, "Ann"), (2, "Ben")))
+    adapter = library.one(studio, base, pictures)
+    number = studio.projects.create(New(name="Comic")).id
+    studio.projects.put(number, Things(adapters=[adapter.id]))
+    studio.library.edit(adapter.id, LibraryEdit(visibility=Visibility.PUBLIC))
+    ask = Ask(prompt="x", adapters=[Use(adapter=adapter.id)])
+    for person in (ann, ben):
+        assert studio.seen_by(person).pictures.ask(ask).project_id is None
+    assert studio.pictures.ask(ask).project_id == number
+    assert len(studio.projects.inside(number).pictures) == 1
+    studio.projects.trash(number)
+    assert studio.pictures.ask(ask).project_id is None  # it is in the bin
+
+
 def test_the_bin_keeps_what_is_inside(studio: Studio, projects: Projects) -> None:
-    number = projects.create("Comic").id
+    number = projects.create(New(name="Comic")).id
     studio.datasets.create("mira")
     projects.put(number, Things(datasets=["mira"]))
     projects.trash(number)
@@ -143,7 +232,7 @@ def test_others_see_only_what_is_public(studio: Studio) -> None:
     ann, ben = (Person(n, name, Role.MEMBER) for n, name in ((1, "Ann"), (2, "Ben")))
     viewer = Person(3, "Vi", Role.VIEWER)
     hers, his = studio.seen_by(ann), studio.seen_by(ben)
-    number = hers.projects.create("Comic").id
+    number = hers.projects.create(New(name="Comic")).id
     hers.datasets.create("mira")
     hers.projects.put(number, Things(datasets=["mira"]))
     with pytest.raises(ProjectUnknown):
@@ -157,7 +246,7 @@ def test_others_see_only_what_is_public(studio: Studio) -> None:
     with pytest.raises(Forbidden):
         his.projects.edit(number, Edit(name="Mine"))
     with pytest.raises(Forbidden):
-        studio.seen_by(viewer).projects.create("x")
+        studio.seen_by(viewer).projects.create(New(name="x"))
     hers.datasets.share("mira", Visibility.PUBLIC)
     with pytest.raises(Forbidden):
         his.projects.put(None, Things(datasets=["mira"]))

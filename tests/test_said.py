@@ -20,7 +20,7 @@ from loraloom.errors import LoraloomError
 from loraloom.studio.studio import Studio
 from loraloom.train import diagnosis
 from loraloom.web import texts
-from loraloom.web.said import said
+from loraloom.web.said import _Form, _forms, said
 
 
 @pytest.fixture
@@ -112,3 +112,23 @@ def test_errors_have_sentences_to_be_found() -> None:
         "There is no job {job_id}; `loraloom jobs list` shows those there are." in script().texts()
     )
     assert issubclass(LoraloomError, Exception)
+
+
+def test_what_somebody_sends_costs_no_time(in_chinese: None) -> None:
+    """Counted in looks at forms, not in seconds: so many as there are sentences, a few times."""
+    looks = 0
+    plain, forms = _forms("zh_Hant")
+
+    class Counted(list[_Form]):
+        def __iter__(self) -> Iterator[_Form]:
+            nonlocal looks
+            looks += 1
+            return super().__iter__()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loraloom.web.said._forms", lambda language: (plain, Counted(forms)))
+        hostile = ("a. " * 300, ": the crop " + "," * 160 + " px is the least side.", "x: " * 333)
+        for text in hostile:
+            assert said(text).replace(" ", "") == text.replace(" ", "")
+    assert looks < 6 * sum(text.count(" ") + 2 for text in hostile)
+    assert said("a. " * 1000) == "a. " * 1000

@@ -29,6 +29,7 @@ from loraloom.studio.library import Edit
 from loraloom.studio.people import Account
 from loraloom.studio.picture import Ask
 from loraloom.studio.projects import Edit as ProjectEdit
+from loraloom.studio.projects import New
 from loraloom.studio.rights import ALONE, Role, Visibility
 from loraloom.studio.studio import Studio
 from loraloom.train import recipe
@@ -177,7 +178,7 @@ class TestEveryRoute:
         things = {
             "job": job, "adapter": adapter.id, "picture": picture.id, "grid": grid.id,
             "prompt": hers.pictures.saved()[0].id, "dataset": "hers", "import": begun.id,
-            "project": hers.projects.create("Hers").id,
+            "project": hers.projects.create(New(name="Hers")).id,
             "upload": bench.uploads.begin("cups.zip", 10).id,
         }  # fmt: skip
         assert things.keys() == OWNED, "make a thing of each kind here"

@@ -11,7 +11,10 @@ from loraloom.cli.output import messages, print_json, printable
 if TYPE_CHECKING:
     from loraloom.studio.projects import Projects
 
-Number = Annotated[int, typer.Argument(metavar="PROJECT", help="its number in `projects list`")]
+MOST = 2**31 - 1
+Number = Annotated[
+    int, typer.Argument(metavar="PROJECT", min=1, max=MOST, help="its number in `projects list`")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one line of JSON")]
 
 app = typer.Typer(
@@ -27,7 +30,10 @@ def add(name: str, json: AsJson = False) -> None:
     \b
     loraloom projects add "The comic about Mira"
     """
-    made = _projects().create(name)
+    from loraloom.config_tree import as_model
+    from loraloom.studio.projects import New
+
+    made = _projects().create(as_model(New, {"name": name}, "The project cannot be made"))
     if json:
         print_json({"id": made.id, "name": made.name})
     else:
@@ -64,7 +70,7 @@ def show(project: Number, json: AsJson = False) -> None:
     """
     projects = _projects()
     inside, name = projects.inside(project), projects.get(project).name
-    step = projects.next(inside)
+    step = projects.next(project, inside)
     told = {
         "datasets": inside.datasets,
         "jobs": [f"{one.id} {one.name} ({one.state})" for one in inside.runs],
@@ -83,12 +89,13 @@ def show(project: Number, json: AsJson = False) -> None:
 @app.command()
 def put(
     project: Annotated[
-        int, typer.Argument(metavar="PROJECT", min=0, help="its number; 0: into no project")
+        int,
+        typer.Argument(metavar="PROJECT", min=0, max=MOST, help="its number; 0: into no project"),
     ],
     dataset: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None,
-    adapter: Annotated[list[int] | None, typer.Option(metavar="NUMBER")] = None,
-    picture: Annotated[list[int] | None, typer.Option(metavar="NUMBER")] = None,
-    job: Annotated[list[int] | None, typer.Option(metavar="NUMBER")] = None,
+    adapter: Annotated[list[int] | None, typer.Option(metavar="NUMBER", min=1, max=MOST)] = None,
+    picture: Annotated[list[int] | None, typer.Option(metavar="NUMBER", min=1, max=MOST)] = None,
+    job: Annotated[list[int] | None, typer.Option(metavar="NUMBER", min=1, max=MOST)] = None,
 ) -> None:
     """Put things into a project, out of the one where they were.
 

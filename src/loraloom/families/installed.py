@@ -96,4 +96,5 @@ def _smallest_card(info: FamilyInfo) -> tuple[str, int]:
 
 
 def _weights_mib(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*/*.safetensors")) >> 20
+    found = [path for path in folder.glob("*/*.safetensors") if path.is_file()]
+    return sum(path.stat().st_size for path in found) >> 20

@@ -7,6 +7,7 @@ is not there, the dataset belongs to the owners of the studio.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,15 +118,18 @@ class Datasets:
         self.open_to_change(name)
         self._write(name, replace(self.belonging(name), project_id=project))
 
-    def in_project(self, project: int) -> list[str]:
-        """Those in it that the person may read, by name."""
-        return [name for name in self.names() if self.belonging(name).project_id == project]
+    def by_project(self) -> dict[int, list[str]]:
+        """Project -> those in it that the person may read, by name."""
+        found: dict[int, list[str]] = {}
+        for name in self.names():
+            project = self.belonging(name).project_id
+            if project is not None:
+                found.setdefault(project, []).append(name)
+        return found
 
     def project_of(self, tree: Tree) -> int | None:
         """That of the first dataset that settings of a run name and that is in one."""
-        data = tree.get("data") or {}
-        folders = [data.get("folder"), *(one.get("folder") for one in data.get("concepts") or ())]
-        names = [str(folder).partition("@")[0] for folder in folders if folder]
+        names = [folder.partition("@")[0] for folder in folders(tree)]
         found = (self.belonging(name).project_id for name in names if self.has(name))
         return next((project for project in found if project is not None), None)
 
@@ -165,6 +169,16 @@ class Datasets:
         folder = self._root(name)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / FILE, json.dumps(tree).encode())
+
+
+def folders(tree: Tree) -> list[str]:
+    """Where settings of a run say that the pictures are, whatever their shape."""
+    data = tree.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    concepts = data.get("concepts")
+    concepts = concepts if isinstance(concepts, Sequence) else ()
+    found = [one.get("folder") for one in (data, *concepts) if isinstance(one, Mapping)]
+    return [str(folder) for folder in found if folder]
 
 
 def _number(told: object) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from loraloom.errors import BaseUnknown, ConfigInvalid, LoraloomError
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.kinds import Kind
 from loraloom.settings import STARTER, base_folders, resolve_base
-from loraloom.studio.datasets import Datasets
+from loraloom.studio.datasets import Datasets, folders
 from loraloom.studio.plans import Plans
 from loraloom.train import recipe
 from loraloom.train.recipe import Preset
@@ -136,7 +136,7 @@ def refuse_paths(tree: Tree, datasets: Datasets) -> None:
     """
     if datasets.person.is_owner:
         return
-    named = [folder for folder in _folders(tree) if not _is_open(folder, datasets)]
+    named = [folder for folder in folders(tree) if not _is_open(folder, datasets)]
     prior = tree.get("prior")
     if isinstance(prior, Mapping) and prior.get("folder"):
         named.append(str(prior["folder"]))
@@ -147,16 +147,6 @@ def refuse_paths(tree: Tree, datasets: Datasets) -> None:
             f"{named[0][:200]!r} is not possible here: name a stored dataset of yours, or one that "
             "all may see, and an installed base. Only an owner of this studio may name folders."
         )
-
-
-def _folders(tree: Tree) -> list[str]:
-    """Where settings say that the pictures are, whatever their shape."""
-    data = tree.get("data")
-    data = data if isinstance(data, Mapping) else {}
-    concepts = data.get("concepts")
-    concepts = concepts if isinstance(concepts, Sequence) else ()
-    found = [one.get("folder") for one in (data, *concepts) if isinstance(one, Mapping)]
-    return [str(folder) for folder in found if folder]
 
 
 def _is_open(folder: str, datasets: Datasets) -> bool:

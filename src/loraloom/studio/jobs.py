@@ -16,7 +16,7 @@ from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, Job, Reason, Request, State, Task
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
-from loraloom.studio.rows import added, as_job, change, locked, note, put
+from loraloom.studio.rows import added, as_job, change, joined, locked, note, put
 from loraloom.studio.tables import events, jobs
 
 _QUEUE = (jobs.c.priority.desc(), jobs.c.id)
@@ -113,7 +113,8 @@ class Jobs:
         also: Callable[[Connection, Job], None] = lambda connection, job: None,
     ) -> tuple[Job, bool]:
         """Queue a job of any task, and whether this call has: not where it was made by the same
-        `start`. `also` is done in the same transaction. Raises as `add`.
+        `start`. It joins a `project` that the person may change. `also` is done in the same
+        transaction. Raises as `add`.
         """
         check(self._person, "add")
         start = self._own(start)
@@ -125,7 +126,8 @@ class Jobs:
                     return found, False
                 job = added(
                     connection, task=task, name=name, settings=settings, steps=steps,
-                    priority=priority, parent_id=parent, project_id=project,
+                    priority=priority, parent_id=parent,
+                    project_id=joined(connection, self._person, project),
                     owner_id=self._person.id,
                     start_key=start and start.key, start_body=start and start.body,
                 )  # fmt: skip

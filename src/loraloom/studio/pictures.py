@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from loraloom.errors import AdapterRefused, PictureUnknown
 from loraloom.families.installed import Base, describe
@@ -26,7 +26,7 @@ from loraloom.studio.jobs import Jobs, Start
 from loraloom.studio.library import BIN_DAYS, Library
 from loraloom.studio.picture import Ask, Picture, as_picture
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
-from loraloom.studio.rows import as_job
+from loraloom.studio.rows import as_job, joined
 from loraloom.studio.tables import jobs, pictures, prompts
 
 PRIORITY = 100
@@ -97,7 +97,7 @@ class Pictures:
 
         def list_them(connection: Connection, job: Job) -> None:
             whose = {"owner_id": self._person.id, "visibility": Visibility.PRIVATE,
-                     "project_id": project}  # fmt: skip
+                     "project_id": job.project_id}  # fmt: skip
             rows = [
                 {"job_id": job.id, "number": number, "asked": json.dumps(one), "starred": False,
                  **whose}
@@ -135,6 +135,25 @@ class Pictures:
         if before is not None:
             conditions.append(pictures.c.id < before)
         return self._select(*conditions, limit=limit)
+
+    def count(self, project: int, *, starred: bool = False) -> int:
+        """How many are in a project."""
+        inside = (pictures.c.project_id == project, pictures.c.trashed_at.is_(None), self._seen)
+        found = select(func.count()).select_from(pictures).where(*inside)
+        if starred:
+            found = found.where(pictures.c.starred)
+        with self._database.reading() as connection:
+            return connection.execute(found).scalar() or 0
+
+    def has_drawn_with(self, adapter: int) -> bool:
+        """Whether an adapter was ever used, in pictures that are not in the bin."""
+        told = pictures.c.asked.contains(f'"adapters": [{{"id": {adapter},', autoescape=True)
+        more = pictures.c.asked.contains(f'}}, {{"id": {adapter},', autoescape=True)
+        found = select(pictures.c.id).where(
+            told | more, pictures.c.trashed_at.is_(None), self._seen
+        )
+        with self._database.reading() as connection:
+            return connection.execute(found.limit(1)).first() is not None
 
     def beside(self, number: int) -> tuple[int | None, int | None]:
         """The numbers of the newer and the older neighbour."""
@@ -187,14 +206,16 @@ class Pictures:
             return [Saved(row.id, row.prompt, row.negative) for row in connection.execute(found)]
 
     def save_prompt(self, prompt: str, negative: str, project: int | None = None) -> None:
-        """Keep a prompt, in a project or none; one that is kept already comes first."""
+        """Keep a prompt, in a project or none; one that is kept already comes first, and stays in
+        its project where none is given."""
         check(self._person, "add")
         values: dict[str, object] = {"prompt": prompt, "negative": negative}
         same = (prompts.c.prompt == prompt) & (prompts.c.negative == negative)
         with self._database.writing() as connection:
+            kept = connection.execute(select(prompts.c.project_id).where(same, self._own)).scalar()
             connection.execute(delete(prompts).where(same, self._own))
             values |= {"created_at": time.time(), "owner_id": self._person.id}
-            values["project_id"] = project
+            values["project_id"] = joined(connection, self._person, project) or kept
             connection.execute(insert(prompts).values(**values))
 
     def forget_prompt(self, number: int) -> None:

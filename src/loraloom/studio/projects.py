@@ -7,26 +7,36 @@ pictures in that of the first adapter that draws them; each can be put elsewhere
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import ColumnElement, insert, select, update
 
-from loraloom.dataset import exports
-from loraloom.dataset.intake import import_into
+from loraloom.dataset.intake import examine, list_source
+from loraloom.dataset.snapshot import MAIN, Contents, folder_name
 from loraloom.dataset.stored import StoredDataset
-from loraloom.errors import ConfigInvalid, DatasetNameInvalid, ProjectUnknown
+from loraloom.errors import (
+    ConfigInvalid,
+    DatasetDamaged,
+    DatasetNameInvalid,
+    DatasetUnknown,
+    ProjectUnknown,
+)
+from loraloom.files import telling_failures
+from loraloom.settings import intake_limits
 from loraloom.studio import sending
 from loraloom.studio.adapter import Adapter
 from loraloom.studio.database import Database
 from loraloom.studio.datasets import Datasets
-from loraloom.studio.job import HELD, Job, State
+from loraloom.studio.job import HELD, Job, State, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import BIN_DAYS, Filter, Library
 from loraloom.studio.picture import Picture
@@ -36,6 +46,8 @@ from loraloom.studio.tables import adapters, jobs, pictures, projects, prompts
 
 SHOWN = 24
 """The newest of each that a project shows at once."""
+FEW = 3
+"""The same, where all projects are shown."""
 MOST_PACKED = 10_000
 
 
@@ -61,16 +73,26 @@ class Edit(BaseModel):
         return name
 
 
+class New(Edit):
+    """A project that is to be made."""
+
+    name: str = Field(min_length=1, max_length=100)
+    description: str = Field(default="", max_length=5000)
+
+
+Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
 class Things(BaseModel):
     """Things that can be in a project: datasets by name, the others by number."""
 
     model_config = ConfigDict(extra="forbid")
 
     datasets: list[str] = Field(default_factory=list, max_length=200)
-    adapters: list[int] = Field(default_factory=list, max_length=1000)
-    pictures: list[int] = Field(default_factory=list, max_length=1000)
-    prompts: list[int] = Field(default_factory=list, max_length=1000)
-    jobs: list[int] = Field(default_factory=list, max_length=1000)
+    adapters: list[Number] = Field(default_factory=list, max_length=1000)
+    pictures: list[Number] = Field(default_factory=list, max_length=1000)
+    prompts: list[Number] = Field(default_factory=list, max_length=1000)
+    jobs: list[Number] = Field(default_factory=list, max_length=1000)
 
 
 @dataclass(frozen=True)
@@ -94,7 +116,7 @@ class Next(StrEnum):
     DESCRIBE = "describe"  # some have no caption
     TRAIN = "train"  # a dataset has not been trained on
     WATCH = "watch"  # a run goes on
-    TRY = "try"  # an adapter has drawn nothing
+    TRY = "try"  # the newest adapter has drawn nothing
     PACK = "pack"  # pictures are starred: they can be the next training set
     NOTHING = "nothing"
 
@@ -116,6 +138,9 @@ class Inside:
     adapters: list[Adapter]
     pictures: list[Picture]
     prompts: list[Saved]
+    adapter_count: int
+    """Of all, not of the newest alone."""
+    picture_count: int
 
 
 class Projects:
@@ -157,12 +182,12 @@ class Projects:
             raise ProjectUnknown(f"There is no project {number}.")
         return _as_project(row)
 
-    def create(self, name: str, description: str = "") -> Project:
-        """A new, empty one. Raises Forbidden."""
+    def create(self, new: New) -> Project:
+        """An empty one. Raises Forbidden."""
         check(self._person, "add")
         values = {
-            "name": name, "description": description, "owner_id": self._person.id,
-            "visibility": Visibility.PRIVATE, "created_at": time.time(),
+            "name": new.name, "description": new.description, "owner_id": self._person.id,
+            "visibility": new.visibility or Visibility.PRIVATE, "created_at": time.time(),
         }  # fmt: skip
         with self._database.writing() as connection:
             number = connection.execute(insert(projects).values(**values)).inserted_primary_key
@@ -212,74 +237,118 @@ class Projects:
         for name in things.datasets:
             self._datasets.put(name, number)
 
-    def inside(self, number: int, limit: int = SHOWN) -> Inside:
-        """What is in it, of each the newest `limit`."""
+    def overview(self, limit: int | None = None) -> list[tuple[Project, Inside, Step]]:
+        """All by name, or the newest few of them, each with what is in it and its next step."""
+        found = self.all()
+        if limit is not None:
+            newest = sorted(found, key=lambda one: one.created_at, reverse=True)[:limit]
+            found = [one for one in found if one in newest]
+        sets = self._datasets.by_project()
+        insides = [self._inside(one.id, sets.get(one.id, []), FEW) for one in found]
+        return [(one, i, self.next(one.id, i)) for one, i in zip(found, insides, strict=True)]
+
+    def inside(self, number: int) -> Inside:
+        """What is in it."""
+        return self._inside(number, self._datasets.by_project().get(number, []), SHOWN)
+
+    def _inside(self, number: int, datasets: list[str], limit: int) -> Inside:
         return Inside(
-            self._datasets.in_project(number),
+            datasets,
             self._jobs.page(project=number, limit=limit),
             self._library.page(Filter(project=number), limit=limit),
             self._pictures.page(project=number, limit=limit),
             self._pictures.saved(number)[:limit],
+            self._library.count(Filter(project=number)),
+            self._pictures.count(number),
         )
 
-    def next(self, inside: Inside) -> Step:
-        """What is to be done next."""
+    def next(self, number: int, inside: Inside) -> Step:
+        """What is to be done next in the project of that number."""
         going = [job for job in inside.runs if job.state in HELD or job.state is State.QUEUED]
         if going:
             return Step(Next.WATCH, str(going[0].id))
-        trained = {adapter.dataset.partition("@")[0] for adapter in inside.adapters}
         for name in inside.datasets:
-            held = self._datasets.open(name).working.pictures
+            try:
+                held = self._datasets.open(name).working.pictures
+            except (DatasetDamaged, DatasetUnknown):
+                continue  # its own page tells
             if not held:
                 return Step(Next.BRING, name)
-            if name not in trained:
+            if not self._was_trained(name):
                 bare = not all(picture.caption for picture in held)
                 return Step(Next.DESCRIBE if bare else Next.TRAIN, name)
-        used = {one["id"] for picture in inside.pictures for one in picture.asked["adapters"]}
-        for adapter in inside.adapters:
-            if adapter.id not in used:
-                return Step(Next.TRY, str(adapter.id))
-        if any(picture.starred and picture.is_drawn for picture in inside.pictures):
+        newest = next(iter(inside.adapters), None)
+        if newest and not self._pictures.has_drawn_with(newest.id):
+            return Step(Next.TRY, str(newest.id))
+        if self._pictures.count(number, starred=True):
             return Step(Next.PACK)
         return Step(Next.NOTHING if inside.datasets or inside.adapters else Next.BRING)
 
+    def _was_trained(self, dataset: str) -> bool:
+        """Whether a run that has finished learnt from it; settings name the version too."""
+        named = jobs.c.settings.contains(f'"{dataset}@', autoescape=True)
+        ended = (jobs.c.task == Task.TRAIN, jobs.c.state == State.FINISHED)
+        with self._database.reading() as connection:
+            found = connection.execute(select(jobs.c.id).where(named, *ended).limit(1))
+            return found.first() is not None
+
     def pack(self, number: int, name: str, *, starred: bool = True, sets: bool = True) -> str:
         """Make a new dataset of the project's drawn pictures, each with its prompt as its caption,
-        and of the pictures of its datasets with theirs; the dataset's name.
+        and of all that its datasets hold; the dataset's name.
 
-        `starred`: only the starred ones of those drawn; `sets`: those of the datasets too. Raises
-        ProjectUnknown, Forbidden, DatasetNameInvalid, ConfigInvalid where there is no picture, and
-        as `import_into`, with nothing left behind.
+        `starred`: only the starred ones of those drawn; `sets`: those of the datasets too, each a
+        concept of its own beside others. Raises ProjectUnknown, Forbidden, DatasetNameInvalid,
+        ConfigInvalid where there is no picture or too many, DatasetBusy, DatasetDamaged, DiskFull
+        and IntakeRefused, with nothing left behind.
         """
         self._to_change(number)
-        if not self._datasets.is_free(name):
-            raise DatasetNameInvalid(f"There is a dataset {name!r} already; choose another name.")
         made = self._datasets.place(name)
-        listed = self._pictures.page(project=number, limit=MOST_PACKED, starred=starred)
+        listed = self._pictures.page(project=number, limit=MOST_PACKED + 1, starred=starred)
+        if len(listed) > MOST_PACKED:
+            raise ConfigInvalid(
+                f"More than {MOST_PACKED} pictures would be packed; star those that are to be."
+            )
         drawn = [picture for picture in listed if picture.is_drawn]
-        names = self._datasets.in_project(number) if sets else []
+        names = self._datasets.by_project().get(number, []) if sets else []
         sources = [stored for stored in map(self._datasets.open, names) if stored.working.pictures]
         if not drawn and not sources:
             raise ConfigInvalid("There is no picture to pack; star some, or bring a dataset in.")
-        with tempfile.TemporaryDirectory() as work:
-            packed = [_packed(stored, Path(work)) for stored in sources]
-            if drawn:
-                packed.append(_told(drawn, Path(work) / "drawn"))
+        with made.changing(), ExitStack() as stack:
+            if made.exists:
+                raise DatasetNameInvalid(
+                    f"There is a dataset {name!r} already; choose another name."
+                )
             self._datasets.claim(made)
-            try:
-                for path in packed:
-                    import_into(made, [path])
-                self._datasets.put(name, number)
-            except BaseException:
-                shutil.rmtree(made.root, ignore_errors=True)
-                raise
+            folder = stack.enter_context(made.staging())  # which takes all back where it fails
+            parts = []
+            if drawn:
+                listing = list_source([_told(drawn, folder / "drawn")], intake_limits())
+                intake = stack.enter_context(examine(made, listing))
+                intake.refuse_if_broken(skip_broken=False)
+                made.objects.take(intake.wanted(Contents()))
+                parts.append(Contents(tuple(intake.pictures), tuple(intake.concepts)))
+            for stored in sources:
+                made.objects.take(_copied(stored, folder))
+                alone = len(sources) == 1 and not drawn
+                parts.append(stored.working if alone else _renamed(stored))
+            made.put(_joined(parts), "packed")
+            self._datasets.put(name, number)
         return name
 
     def empty_bin(self) -> None:
         """Forget what was thrown away long ago."""
-        old = projects.c.trashed_at < time.time() - BIN_DAYS * 24 * 3600
+        old = select(projects.c.id).where(
+            projects.c.trashed_at < time.time() - BIN_DAYS * 24 * 3600
+        )
+        with self._database.reading() as connection:
+            gone = [row.id for row in connection.execute(old)]
+        if not gone:
+            return
+        everybodys = self._datasets.seen_by(ALONE)
+        for project, names in everybodys.by_project().items():
+            for name in names if project in gone else ():
+                everybodys.put(name, None)
         with self._database.writing() as connection:
-            gone = [row.id for row in connection.execute(select(projects.c.id).where(old))]
             for table in (jobs, adapters, pictures, prompts):
                 inside = table.c.project_id.in_(gone)
                 connection.execute(update(table).where(inside).values(project_id=None))
@@ -300,20 +369,48 @@ class Projects:
         return self.get(number)
 
 
-def _packed(stored: StoredDataset, work: Path) -> Path:
-    """A ZIP of all that the dataset holds, masks and crops too."""
-    target = work / f"{stored.name}.zip"
-    exports.export(stored.working, stored.objects, "zip", target)
-    return target
-
-
 def _told(drawn: list[Picture], folder: Path) -> Path:
     """A folder of drawn pictures with their prompts."""
-    folder.mkdir()
-    rows = [sending.row(picture, str(picture.asked["prompt"]), folder) for picture in drawn]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "metadata.jsonl").write_text(lines, encoding="utf-8")
+    with telling_failures(folder):
+        folder.mkdir()
+        rows = [sending.row(picture, str(picture.asked["prompt"]), folder) for picture in drawn]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "metadata.jsonl").write_text(lines, encoding="utf-8")
     return folder
+
+
+def _copied(stored: StoredDataset, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Each picture and mask of a dataset, beside; linked where that can be: they never change."""
+    contents = stored.working.pictures
+    for sha256 in dict.fromkeys(sha for one in contents for sha in (one.sha256, one.mask) if sha):
+        stored.objects.verify(sha256, stored.name)
+        source, target = stored.objects.path(sha256), folder / sha256
+        with telling_failures(target):
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+        yield sha256, target
+
+
+def _renamed(stored: StoredDataset) -> Contents:
+    """What a dataset holds, its concepts by its own name, so that each keeps its trigger."""
+    contents = stored.working
+
+    def new(concept: str) -> str:
+        return stored.name if concept == MAIN else folder_name(f"{stored.name} {concept}")
+
+    return Contents(
+        tuple(replace(one, concept=new(one.concept)) for one in contents.pictures),
+        tuple(replace(one, name=new(one.name)) for one in contents.concepts),
+    )
+
+
+def _joined(parts: list[Contents]) -> Contents:
+    """All in one; of the same picture the first."""
+    held = {one.sha256: one for part in reversed(parts) for one in reversed(part.pictures)}
+    concepts = {one.name: one for part in reversed(parts) for one in part.concepts}
+    return Contents(tuple(reversed(held.values())), tuple(reversed(concepts.values())))
 
 
 def _as_project(row: Any) -> Project:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from loraloom.errors import JobUnknown
 from loraloom.studio.job import CHANGES, ENDED, Job, Reason, Request, State, Task
-from loraloom.studio.rights import Visibility
-from loraloom.studio.tables import events, jobs
+from loraloom.studio.rights import Person, Visibility, may
+from loraloom.studio.tables import events, jobs, projects
 
 _KINDS = {
     "state": State,
@@ -61,6 +61,13 @@ def added(connection: Connection, **values: object) -> Job:
     assert number is not None
     note(connection, number[0], 0, {"event": "state", "state": State.QUEUED, "why": "added"})
     return locked(connection, number[0])
+
+
+def joined(connection: Connection, person: Person, project: int | None) -> int | None:
+    """The project, where the person may put things into it: else none."""
+    found = select(projects).where(projects.c.id == project, projects.c.trashed_at.is_(None))
+    row = connection.execute(found).first() if project is not None else None
+    return project if row and may(person, "change", row.owner_id, row.visibility) else None
 
 
 def change(connection: Connection, job: Job, to: State, why: str, **values: object) -> None:

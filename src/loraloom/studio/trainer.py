@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,7 +86,8 @@ def _draw(job: Job, gpu: str | None, drawer: Drawer | None, lock: int, log: IO[b
             os.ftruncate(lock, 0)
             os.lseek(lock, 0, os.SEEK_SET)
     new = Drawer(_DRAW, gpu, log)
-    new.hand(order, job.run_folder, lock, log)
+    with suppress(OSError):  # it has ended at once: its status tells
+        new.hand(order, job.run_folder, lock, log)
     return new
 
 

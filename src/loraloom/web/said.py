@@ -15,8 +15,10 @@ from string import Formatter
 
 from loraloom.web import texts
 
-_LONGEST = 4000
+LONGEST = 1000
 """Characters of what is looked at; more is somebody's own text."""
+_TOGETHER = 6
+"""Sentences in a row that may be one form."""
 _BETWEEN = re.compile(r"(?<=[.!?:;]) ")
 
 
@@ -24,84 +26,94 @@ _BETWEEN = re.compile(r"(?<=[.!?:;]) ")
 class _Form:
     """A sentence with places for values, as in "There is no job {job_id}."."""
 
-    begin: str
-    end: str
-    pattern: re.Pattern[str]
+    words: tuple[str, ...]
+    """What stands before, between and behind the values."""
+    names: tuple[str, ...]
+    """Of the values."""
     translation: str
 
-    def fill(self, text: str, language: str) -> str | None:
-        """The translation with the values of `text`; None where that is another sentence."""
-        if not (text.startswith(self.begin) and text.endswith(self.end)):
+    def values(self, text: str) -> dict[str, str] | None:
+        """What stands in the places of `text`; None where that is another sentence."""
+        if not (text.startswith(self.words[0]) and text.endswith(self.words[-1])):
             return None
-        found = self.pattern.fullmatch(text)
-        if found is None:
-            return None
-        values = {name: _told(value, language) for name, value in found.groupdict().items()}
-        return self.translation.format(**values)
+        at, end = len(self.words[0]), len(text) - len(self.words[-1])
+        values: dict[str, str] = {}
+        for place, name in enumerate(self.names, 1):
+            words = self.words[place]
+            if name in values:
+                behind = at + len(values[name])
+                is_it = text[at:behind] == values[name] and text.startswith(words, behind)
+            else:
+                behind = end if place == len(self.names) else text.find(words, at, end)
+                is_it = at <= behind
+            if not is_it:
+                return None
+            values.setdefault(name, text[at:behind])
+            at = behind + len(words)
+        return values if at == len(text) else None
 
 
 def said(text: str) -> str:
     """One or more sentences in the language of the request; what has no translation as it is."""
     language = texts.language()
-    return text if language == "en" or len(text) > _LONGEST else _told(text, language)
+    return text if language == "en" or len(text) > LONGEST else _told(text, language)
 
 
 @lru_cache(maxsize=4096)
 def _told(text: str, language: str) -> str:
-    """The longest beginning that is known, then the rest."""
-    if not text:
-        return text
-    ends = [match.start() for match in _BETWEEN.finditer(text)]
-    for end in (len(text), *reversed(ends)):
-        known = _known(text[:end], language)
-        if known is not None:
-            return known + _told(text[end + 1 :], language)
-    if not ends:
-        return text
-    return f"{text[: ends[0]]} {_told(text[ends[0] + 1 :], language)}"
+    """From the left, each time the most sentences in a row that are known together."""
+    whole = _known(text, language)
+    if whole is not None:
+        return whole
+    parts, told, at = _BETWEEN.split(text), "", 0
+    while at < len(parts):
+        for count in range(min(_TOGETHER, len(parts) - at), 0, -1):
+            known = _known(" ".join(parts[at : at + count]), language)
+            if known is not None:
+                break
+        else:
+            count, known = 1, parts[at] + " "
+        told += known
+        at += count
+    return told.removesuffix(" ")
 
 
-def _known(text: str, language: str) -> str | None:
+def _known(text: str, language: str, *, within: bool = False) -> str | None:
+    """The translation of a known sentence; values that are one too are told with it."""
     plain, forms = _forms(language)
     if text in plain:
         return plain[text]
-    filled = (form.fill(text, language) for form in forms)
-    return next((one for one in filled if one is not None), None)
+    for form in forms:
+        values = form.values(text)
+        if values is not None:
+            if not within:
+                values = {n: _known(v, language, within=True) or v for n, v in values.items()}
+            return form.translation.format(**values)
+    return None
 
 
 @cache
 def _forms(language: str) -> tuple[dict[str, str], list[_Form]]:
     """Sentences without values, and forms, those that say most first."""
     plain: dict[str, str] = {}
-    forms: list[tuple[int, _Form]] = []
+    forms: list[_Form] = []
     for message in texts.messages(language):
         if not (isinstance(message.id, str) and isinstance(message.string, str) and message.string):
             continue
         if " " not in message.id:
             continue
         parts = list(_parts(message.id)) if "{" in message.id else []
-        if any(name for _, name in parts):
-            literal = [words for words, _ in parts]
-            weight = sum(map(len, literal))
-            end = literal[-1] if not parts[-1][1] else ""
-            form = _Form(literal[0], end, _pattern(parts), message.string)
-            forms.append((weight, form))
+        names = tuple(name for _, name in parts if name)
+        if names:
+            words = [literal for literal, _ in parts]
+            words += [""] if parts[-1][1] else []
+            forms.append(_Form(tuple(words), names, message.string))
         else:
             plain[message.id] = message.string
-    forms.sort(key=lambda pair: -pair[0])
-    return plain, [form for _, form in forms]
+    forms.sort(key=lambda form: -sum(map(len, form.words)))
+    return plain, forms
 
 
 def _parts(form: str) -> Iterator[tuple[str, str]]:
     """(words, the value after them or "")."""
     return ((words, name or "") for words, name, _, _ in Formatter().parse(form))
-
-
-def _pattern(parts: list[tuple[str, str]]) -> re.Pattern[str]:
-    written, named = "", set[str]()
-    for words, name in parts:
-        written += re.escape(words)
-        if name:
-            written += f"(?P={name})" if name in named else f"(?P<{name}>.*?)"
-            named.add(name)
-    return re.compile(written, re.DOTALL)

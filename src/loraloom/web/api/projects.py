@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from loraloom.studio.described import iso
-from loraloom.studio.projects import Edit, Next, Project, Things
+from loraloom.studio.projects import Edit, New, Next, Project, Things
 from loraloom.studio.rights import Visibility
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
@@ -28,13 +28,6 @@ class ProjectBody(BaseModel):
     visibility: Visibility
     created: str
     trashed: str | None
-
-
-class NewProject(BaseModel):
-    """What a new project is called."""
-
-    name: str = Field(min_length=1, max_length=100, pattern=r"\S")
-    description: str = Field(default="", max_length=5000)
 
 
 class InsideBody(BaseModel):
@@ -82,9 +75,9 @@ def list_projects(studio: StudioNow, trashed: bool = False) -> list[ProjectBody]
 
 
 @router.post("", status_code=201)
-def create_project(studio: StudioNow, asked: NewProject) -> ProjectBody:
+def create_project(studio: StudioNow, asked: New) -> ProjectBody:
     """Make an empty project."""
-    return body(studio.projects.create(asked.name.strip(), asked.description.strip()))
+    return body(studio.projects.create(asked))
 
 
 @router.get("/{project}")
@@ -116,7 +109,7 @@ def show_contents(studio: StudioNow, project: ProjectNumber) -> InsideBody:
     """What is in a project, of each the newest; more by ?project= of the lists."""
     studio.projects.get(project)
     inside = studio.projects.inside(project)
-    step = studio.projects.next(inside)
+    step = studio.projects.next(project, inside)
     return InsideBody(
         datasets=inside.datasets,
         jobs=[one.id for one in inside.runs],

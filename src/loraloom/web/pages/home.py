@@ -34,6 +34,7 @@ def home(request: Request, studio: StudioNow) -> Response:
     studio.library.register()
     made = [studio.library.of_job(job.id) for job in finished]
     used = {job.name for job in jobs}
+    kept = {project.id for project in studio.projects.all()}
     return page(
         request,
         "home.html",
@@ -47,7 +48,7 @@ def home(request: Request, studio: StudioNow) -> Response:
         untrained=[
             name
             for name in names
-            if name not in used and studio.datasets.belonging(name).project_id is None
+            if name not in used and studio.datasets.belonging(name).project_id not in kept
         ][:SHOWN],
         disk=shutil.disk_usage(studio.data),
     )
@@ -55,9 +56,8 @@ def home(request: Request, studio: StudioNow) -> Response:
 
 def _projects(studio: Studio) -> list[tuple[Project, Step]]:
     """The newest projects with what is to be done next in each."""
-    newest = sorted(studio.projects.all(), key=lambda one: one.created_at, reverse=True)[:SHOWN]
-    steps = (studio.projects.next(studio.projects.inside(one.id)) for one in newest)
-    return [pair for pair in zip(newest, steps, strict=True) if pair[1].next is not Next.NOTHING]
+    found = [(one, step) for one, _inside, step in studio.projects.overview(SHOWN)]
+    return [pair for pair in found if pair[1].next is not Next.NOTHING]
 
 
 @router.get("/welcome")

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from loraloom.studio.library import BIN_DAYS
-from loraloom.studio.projects import Edit, Things
+from loraloom.studio.projects import Edit, New, Things
 from loraloom.studio.rights import Visibility
-from loraloom.web.api.projects import NewProject, ProjectNumber
+from loraloom.web.api.projects import ProjectNumber
 from loraloom.web.checked import checked
 from loraloom.web.pages.datasets import url as dataset_url
 from loraloom.web.pages.preferences import own
@@ -27,12 +27,8 @@ Kind = Literal["datasets", "adapters", "pictures", "prompts", "jobs"]
 def show_all(request: Request, studio: StudioNow) -> Response:
     """All projects, each with its next step, and those in the bin."""
     studio.projects.empty_bin()
-    found = []
-    for project in studio.projects.all():
-        inside = studio.projects.inside(project.id)
-        found.append((project, inside, studio.projects.next(inside)))
     return page(
-        request, "projects/list.html", projects_here=found,
+        request, "projects/list.html", projects_here=studio.projects.overview(),
         removed=studio.projects.all(trashed=True), days=BIN_DAYS,
     )  # fmt: skip
 
@@ -44,8 +40,7 @@ def create(
     description: Annotated[str, Form()] = "",
 ) -> Response:
     """A new, empty project."""
-    asked = checked(NewProject, {"name": name.strip(), "description": description.strip()})
-    made = studio.projects.create(asked.name, asked.description)
+    made = studio.projects.create(checked(New, {"name": name, "description": description}))
     return back(f"/projects/{made.id}", _("The project is there. Put into it what belongs to it."))
 
 
@@ -54,14 +49,12 @@ def put(
     studio: StudioNow,
     kind: Annotated[Kind, Form()],
     thing: Annotated[str, Form(max_length=200)],
-    into: Annotated[str, Form(max_length=20)] = "",
+    into: Annotated[int | None, Form(ge=1, le=2**31 - 1)] = None,
     then: Annotated[str, Form()] = "/projects",
 ) -> Response:
     """Put one thing into a project, or with none into no project."""
-    number = int(into) if into.isdecimal() and len(into) < 10 else None
-    studio.projects.put(number, checked(Things, {kind: [thing]}))
-    said = _("It is in the project.") if number else _("It is in no project now.")
-    return back(own(then), said)
+    studio.projects.put(into, checked(Things, {kind: [thing]}))
+    return back(own(then), _("It is in the project.") if into else _("It is in no project now."))
 
 
 @router.get("/{project}")
@@ -75,10 +68,10 @@ def show(request: Request, studio: StudioNow, project: ProjectNumber) -> Respons
         "projects/project.html",
         project=found,
         inside=inside,
-        step=studio.projects.next(inside),
+        step=studio.projects.next(project, inside),
         free=[name for name in free if studio.datasets.is_own(name)],
-        starred=sum(picture.starred and picture.is_drawn for picture in inside.pictures),
-        drawn=sum(picture.is_drawn for picture in inside.pictures),
+        starred=studio.pictures.count(project, starred=True),
+        drawn=any(picture.is_drawn for picture in inside.pictures),
     )
 
 
