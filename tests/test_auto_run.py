@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -304,7 +305,10 @@ def test_a_killed_run_goes_on(tmp_path: Path, how: signal.Signals) -> None:
         return Said("A woman laughing in a park.")
 
     with serving(answer) as server:
-        process = subprocess.Popen(command(server, folder), stderr=subprocess.PIPE)
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also in the background
+        process = subprocess.Popen(
+            command(server, folder), stderr=subprocess.PIPE, preexec_fn=heard
+        )
         assert stuck.wait(60)
         time.sleep(0.1)
         process.send_signal(how)
