@@ -4,8 +4,10 @@ BIN := $(VENV)/bin
 APT := apt-get -o DPkg::Lock::Timeout=300
 
 PYTEST := $(BIN)/python -m pytest -m "not matrix and not chaos" -n logical --dist worksteal
-# What coverage is asked of; it doubles the time of tests that are all Python.
-TRAINING := $(filter-out tests/test_web_% tests/test_cli% tests/test_studio% tests/test_chaos.py, \
+# What coverage is asked of; it costs time. Those left out train in processes of their own, or add
+# nothing to it.
+UNCOUNTED := web_% cli% studio% chaos worker demo processes parity footprint plan_parts said jobs
+TRAINING := $(filter-out $(UNCOUNTED:%=tests/test_%.py), \
   $(shell grep -lE 'loraloom(\.| import )(train|adapters)\b' tests/test_*.py))
 
 .PHONY: install demo test matrix chaos texts bench clean

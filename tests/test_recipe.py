@@ -116,3 +116,18 @@ def test_every_kind_has_its_numbers() -> None:
     for kind in Kind:
         info = kinds.info(kind)
         assert info.minimum <= info.recommended_from <= info.recommended_to <= info.maximum
+
+
+def test_the_rate_follows_the_type_of_adapter() -> None:
+    def rates(**settings: object) -> tuple[float, float]:
+        config = fill({**FOLDER, **settings}, INFO, PLAIN, 20)
+        return config.optimiser.learning_rate, config.text_encoder.learning_rate
+
+    lora = rates()
+    assert rates(adapter={"type": "dora"}) == lora
+    assert rates(adapter={"type": "lokr"}) == pytest.approx([5 * rate for rate in lora])
+    lion = rates(adapter={"type": "oft"}, optimiser={"name": "lion"})
+    assert lion == pytest.approx([1.5 * 0.2 * rate for rate in lora])
+    assert rates(adapter={"type": "lokr"}, optimiser={"name": "prodigy"}) == (1, 1)
+    own = {"adapter": {"type": "lokr"}, "optimiser": {"learning_rate": 3e-4}}
+    assert rates(**own)[0] == 3e-4
