@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,11 @@ class Adapter:
     def base_title(self) -> str:
         """The base in a word."""
         return Path(self.base).name or self.facts.get("base") or self.family or ""
+
+
+def project_of(used: Iterable[Adapter]) -> int | None:
+    """That of the first adapter that is in one."""
+    return next((one.project_id for one in used if one.project_id is not None), None)
 
 
 def as_adapter(row: Row[Any]) -> Adapter:

@@ -27,6 +27,12 @@ def take(folder: Path) -> int | None:
     return handle
 
 
+def sign(lock: int, pid: int) -> None:
+    """Let the lock's file name the process that holds it, for `evict`, and no earlier one."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(pid).encode(), 0)
+
+
 def evict(folder: Path) -> bool:
     """End the process group of the trainer that holds the lock; False where it is not to be seen.
 

@@ -32,8 +32,3 @@ def handed(number: int) -> Iterator[tuple[Path, Path]]:
             order, out = json.loads(text)
             yield Path(order), Path(out)
             os.close(lock)
-
-
-def sign(lock: int, pid: int) -> None:
-    """Let the lock's file name a process, as `claimed_folder.evict` reads it."""
-    os.write(lock, str(pid).encode())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
 from loraloom.errors import AdapterUnknown
@@ -19,6 +19,7 @@ from loraloom.studio.adapter import Adapter, as_adapter
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, State, Task
+from loraloom.studio.named import NamedEdit
 from loraloom.studio.registering import of_run, put_file
 from loraloom.studio.rights import ALONE, Person, Visibility, check, may, readable
 from loraloom.studio.rows import as_job, locked
@@ -29,33 +30,16 @@ BIN_DAYS = 30
 """What is thrown away can be taken back for so long."""
 
 
-class Edit(BaseModel):
+class Edit(NamedEdit):
     """What may be changed of an adapter; None: as it is."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    description: str | None = Field(default=None, max_length=5000)
     kind: Kind | None = None
     tags: list[str] | None = Field(default=None, max_length=20)
     trigger: str | None = Field(default=None, max_length=200)
     base: str | None = Field(default=None, max_length=500)
     scale: float | None = Field(default=None, ge=-1, le=2)
-    visibility: Visibility | None = None
     alias: str | None = Field(default=None, max_length=40)
     starred: bool | None = None
-
-    @field_validator("name", "description", "trigger", "alias")
-    @classmethod
-    def _plain(cls, text: str | None) -> str | None:
-        return text and text.replace("\0", "").strip()
-
-    @field_validator("name")
-    @classmethod
-    def _told(cls, name: str | None) -> str | None:
-        if name == "":
-            raise ValueError("give it a name")
-        return name
 
     @field_validator("tags")
     @classmethod

@@ -18,7 +18,7 @@ from loraloom.generate import order as orders
 from loraloom.generate.order import Order, Wanted
 from loraloom.settings import STARTER
 from loraloom.studio import bases
-from loraloom.studio.adapter import Adapter
+from loraloom.studio.adapter import Adapter, project_of
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, State, Task
@@ -92,7 +92,6 @@ class Pictures:
                 told.append(_told(one, base, [adapter for adapter, _ in used]))
         files = tuple(usable(adapter).resolve() for adapter, _ in used)
         names = tuple(adapter.name for adapter, _ in used)
-        project = next((a.project_id for a, _ in used if a.project_id is not None), None)
         order = Order(base=base.name, adapters=files, names=names, pictures=tuple(wanted))
 
         def list_them(connection: Connection, job: Job) -> None:
@@ -107,7 +106,7 @@ class Pictures:
 
         return self._jobs.queue_up(
             Task.GENERATE, prompt[:80], orders.to_toml(order), priority=PRIORITY, start=start,
-            project=project, also=list_them,
+            project=project_of(adapter for adapter, _ in used), also=list_them,
         )[0]  # fmt: skip
 
     def get(self, number: int) -> Picture:

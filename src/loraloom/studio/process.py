@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from loraloom.studio import handing
+from loraloom.studio import claimed_folder, handing
 from loraloom.studio.child import tied_to_parent
 
 
@@ -33,7 +33,8 @@ class Process:
             pass_fds=files,
             start_new_session=True,
             preexec_fn=tied_to_parent(
-                signal.SIGKILL, lambda: None if lock is None else handing.sign(lock, os.getpid())
+                signal.SIGKILL,
+                lambda: None if lock is None else claimed_folder.sign(lock, os.getpid()),
             ),
         )
         assert self._process.stdout is not None
@@ -82,7 +83,7 @@ class Drawer(Process):
 
     def hand(self, order: Path, out: Path, lock: int, log: IO[bytes]) -> None:
         """Let it draw an order. Raises OSError where it has ended."""
-        handing.sign(lock, self.pid)
+        claimed_folder.sign(lock, self.pid)
         handing.hand(self._line, order, out, lock, log.fileno())
 
     def close(self) -> None:

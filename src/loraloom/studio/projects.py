@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, insert, select, update
 
 from loraloom.dataset.intake import examine, list_source
@@ -39,6 +39,7 @@ from loraloom.studio.datasets import Datasets
 from loraloom.studio.job import HELD, Job, State, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.library import BIN_DAYS, Filter, Library
+from loraloom.studio.named import NamedEdit
 from loraloom.studio.picture import Picture
 from loraloom.studio.pictures import Pictures, Saved
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
@@ -51,26 +52,10 @@ FEW = 3
 MOST_PACKED = 10_000
 
 
-class Edit(BaseModel):
+class Edit(NamedEdit):
     """What may be changed of a project; None: as it is."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: str | None = Field(default=None, min_length=1, max_length=100)
-    description: str | None = Field(default=None, max_length=5000)
-    visibility: Visibility | None = None
-
-    @field_validator("name", "description")
-    @classmethod
-    def _plain(cls, text: str | None) -> str | None:
-        return text and text.replace("\0", "").strip()
-
-    @field_validator("name")
-    @classmethod
-    def _told(cls, name: str | None) -> str | None:
-        if name == "":
-            raise ValueError("give it a name")
-        return name
 
 
 class New(Edit):

@@ -83,8 +83,6 @@ def _draw(job: Job, gpu: str | None, drawer: Drawer | None, lock: int, log: IO[b
             return drawer
         except OSError:  # it has ended
             drawer.close()
-            os.ftruncate(lock, 0)
-            os.lseek(lock, 0, os.SEEK_SET)
     new = Drawer(_DRAW, gpu, log)
     with suppress(OSError):  # it has ended at once: its status tells
         new.hand(order, job.run_folder, lock, log)
@@ -110,11 +108,13 @@ class Trainer:
     @property
     def status(self) -> int | None:
         """The exit status, negative for a signal; None while it runs. 0 of one that stays."""
-        return 0 if self._stays else self._process.status
+        return 0 if self._done_drawer else self._process.status
 
     @property
-    def _stays(self) -> bool:
-        return isinstance(self._process, Drawer) and self.last.get("event") == "finished"
+    def _done_drawer(self) -> Drawer | None:
+        """The process, where it stays and is done with the job."""
+        done = self.last.get("event") == "finished"
+        return self._process if done and isinstance(self._process, Drawer) else None
 
     def ask(self, request: Request, grace_s: float) -> None:
         """Pass on what the user wants; end it when it does not obey within the grace time.
@@ -140,10 +140,9 @@ class Trainer:
 
     def close(self) -> Drawer | None:
         """End what still runs, and wait for it; a drawer that is done is given back."""
-        if isinstance(self._process, Drawer) and self._stays:
-            return self._process
-        self._process.close()
-        return None
+        if self._done_drawer is None:
+            self._process.close()
+        return self._done_drawer
 
     def read(self) -> list[Mapping[str, Any]]:
         """The events told since the last call."""

@@ -14,7 +14,7 @@ from loraloom.errors import AdapterUnknown, BaseUnknown, ConfigInvalid, Forbidde
 from loraloom.families.installed import Base, describe, installed
 from loraloom.settings import STARTER, data_folder
 from loraloom.studio import bases, sending
-from loraloom.studio.adapter import Adapter
+from loraloom.studio.adapter import Adapter, project_of
 from loraloom.studio.library import Filter
 from loraloom.studio.picture import MOST_ADAPTERS, MOST_AT_ONCE, Ask, Picture
 from loraloom.studio.pictures import PAGE
@@ -149,7 +149,7 @@ def save_prompt(
     """Keep the prompt of the form, in the project of its adapters."""
     asked = checked(Ask, {"prompt": prompt, "negative": negative})
     used = _used(studio, _rows(adapter or [], [], []))
-    inside = next((one.project_id for one, _, _ in used if one.project_id is not None), None)
+    inside = project_of(one for one, _, _ in used)
     studio.pictures.save_prompt(asked.prompt, asked.negative, inside)
     return back(f"/play?prompt={quote(asked.prompt)}&negative={quote(asked.negative)}", _("Kept."))
 
