@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -317,28 +318,34 @@ def test_file_tells_no_place_and_what_shaped_it(base: Path, pictures: Path, tmp_
 def test_samples_and_class_pictures_heed_long_prompts_and_clip_skip(
     base: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    family = families.get("sd15")
-    live = family.load(base, only=("denoiser",))
-
     def drawn(word: str, clip_skip: int = 0) -> tuple[bytes, bytes]:
         prompt = "ab " * 50 + word  # two tokens a word
         config = tiny.config(
             base, pictures, clip_skip=clip_skip, samples={"prompts": [prompt], "steps": 1},
             prior={"images": 1, "steps": 1, "class_prompt": prompt},
         )  # fmt: skip
-        setup = prepare(config, tmp_path)
-        folder = tmp_path / f"{word}-{clip_skip}"
-        sampled = sample(
-            config.samples, family, base, setup.profile, live, folder, 1, clip_skip=clip_skip,
-            text_dtype=None,
-        )  # fmt: skip
-        list(prior.generate(config, family, base, setup.examples, folder, device="cpu",
-                            dtype=torch.float32))  # fmt: skip
-        return sampled.paths[0].read_bytes(), (folder / "0000.png").read_bytes()
+        setup = prepare(config, tmp_path / f"{word}-{clip_skip}")
+        tensors = TensorCache(setup.out / "cache")
+        list(inputs.prepare(setup, tensors))
+        sampled = sample(setup, model.load(setup, tensors), tensors, 1)
+        return sampled.paths[0].read_bytes(), (setup.out / "prior" / "0000.png").read_bytes()
 
     plain, others = drawn("cat"), [drawn("dog"), drawn("cat", 1)]
     for other in others:
         assert plain[0] != other[0] and plain[1] != other[1]
+
+
+def test_samples_need_no_text_encoder_that_is_not_trained(
+    base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(base, tmp_path / "base")
+    drawn = {"prompts": ["zk person"], "every_steps": 3, "steps": 2}
+    events = []
+    for event in train.run(tiny.config(own, pictures, samples=drawn), tmp_path / "out"):
+        if isinstance(event, Started):
+            shutil.rmtree(own / "text_encoder")
+        events.append(event)
+    assert [event.step for event in events if isinstance(event, Sampled)] == [3, 6]
 
 
 def test_wrong_input_leaves_no_folder(base: Path, pictures: Path, tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ from loraloom import families, train
 from loraloom.config import TrainConfig
 from loraloom.dataset import footage
 from loraloom.families.base import Family
+from loraloom.families.parts import text_parts
 from loraloom.generate.session import Generator, Request
-from loraloom.train import batches, model
+from loraloom.train import batches, cache, model
 from loraloom.train.cache import TensorCache
 from loraloom.train.events import Finished, Sampled, Saved, Validated
 from loraloom.train.forward import batch_loss
@@ -566,6 +567,17 @@ def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path
     (sampled,) = [event for event in events if isinstance(event, Sampled)]
     assert _range(sampled.paths[0]) > 0
     assert all(math.isfinite(e.train_loss) for e in events if isinstance(e, Validated))
+
+
+def test_a_prompt_comes_out_of_the_cache_as_it_went_in(
+    row: Row, base: Path, tmp_path: Path
+) -> None:
+    family = families.detect(base)
+    parts = family.load(base, only=text_parts(family.info.parts), dtype=torch.bfloat16)
+    embeds = family.prompt_embeds(parts, ["a red hat"], [""])
+    list(cache.fill_prompts(TensorCache(tmp_path), family, parts, 0, {"key": "a red hat"}))
+    found = cache.prompt_embeds(TensorCache(tmp_path), "key", "cpu")
+    torch.testing.assert_close(found, embeds, rtol=0, atol=0)
 
 
 def _range(path: Path) -> float:

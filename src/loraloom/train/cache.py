@@ -19,7 +19,7 @@ from torch import Tensor
 from loraloom.dataset import footage, masks
 from loraloom.dataset.buckets import apply_crop
 from loraloom.dataset.images import open_rgb
-from loraloom.families.base import Condition, Family
+from loraloom.families.base import Condition, Embeds, Family
 from loraloom.families.info import FrameRule
 from loraloom.families.parts import Parts
 from loraloom.files import write_atomic
@@ -27,6 +27,8 @@ from loraloom.train.batches import Example
 from loraloom.train.events import Stage
 
 MEMORY_LIMIT_BYTES = 1 << 30
+_LISTED = "[]"
+"""Ends the name of what a pipeline takes as a list of prompts, and not as rows."""
 
 
 class TensorCache:
@@ -84,6 +86,11 @@ def text_key(encoder_id: str, clip_skip: int, caption: str) -> str:
     return _key("text", encoder_id, clip_skip, caption)
 
 
+def prompt_key(encoder_id: str, clip_skip: int, prompt: str) -> str:
+    """The text encoder with its tokenizer, and what is to be drawn."""
+    return _key("prompt", encoder_id, clip_skip, prompt)
+
+
 def fill_latents(
     cache: TensorCache,
     family: Family,
@@ -137,9 +144,34 @@ def fill_texts(
     yield from _fill(cache, "captions", wanted, encode)
 
 
+def fill_prompts(
+    cache: TensorCache, family: Family, parts: Parts, clip_skip: int, wanted: Mapping[str, str]
+) -> Iterator[Stage]:
+    """What the pipeline takes for each prompt; `wanted`: key -> prompt."""
+
+    def encode(key: str) -> dict[str, Tensor]:
+        embeds = family.prompt_embeds(parts, [wanted[key]], [""], clip_skip=clip_skip)
+        return {
+            name + (_LISTED if isinstance(rows, list) else ""): rows[0]
+            for name, rows in embeds.items()
+        }
+
+    if wanted:
+        yield from _fill(cache, "prompts", wanted, encode)
+
+
 def condition(cache: TensorCache, key: str) -> Condition:
     """A cached text condition."""
     return Condition(cache[key])
+
+
+def prompt_embeds(cache: TensorCache, key: str, device: str) -> Embeds:
+    """A cached prompt, one row."""
+    embeds: Embeds = {}
+    for name, tensor in cache[key].items():
+        row = tensor.to(device)
+        embeds[name.removesuffix(_LISTED)] = [row] if name.endswith(_LISTED) else row[None]
+    return embeds
 
 
 def load_pixels(example: Example, mirrored: bool) -> Tensor:

@@ -39,7 +39,7 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """Progress of the work before the first step, "latents", "captions" and "prior"; and of
+    """Progress of the work before the first step, "latents", "captions", "prior" and so on; and of
     "samples" on the way."""
 
     name: str

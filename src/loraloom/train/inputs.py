@@ -39,8 +39,11 @@ def _encode(
     """Latents and text conditions."""
     config, family = setup.config, setup.family
     latents = setup.wanted_latents(everything)
-    captions = {} if setup.text_encoder_steps else setup.wanted_captions(everything)
-    if all(key in tensors for key in (*latents, *captions)):
+    # A text encoder that is trained is there all the time, and gives others by and by.
+    frozen = not setup.text_encoder_steps
+    captions = setup.wanted_captions(everything) if frozen else {}
+    prompts = setup.wanted_prompts() if frozen else {}
+    if all(key in tensors for key in (*latents, *captions, *prompts)):
         return
     vae = family.load(setup.base, only=["vae"], device=setup.device).vae
     yield from cache.fill_latents(tensors, family, vae, latents, setup.profile.frames)
@@ -54,3 +57,4 @@ def _encode(
             f"tokens that {family.info.title} takes: what comes after them is not learnt."
         )
     yield from cache.fill_texts(tensors, family, parts, config.clip_skip, captions)
+    yield from cache.fill_prompts(tensors, family, parts, config.clip_skip, prompts)

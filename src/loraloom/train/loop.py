@@ -187,12 +187,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             prompts = len(config.samples.prompts)
             yield Stage("samples", 0, prompts)
             with live.at_rest():
-                sampled = sample(
-                    config.samples, setup.family, setup.base, setup.profile, live.parts,
-                    out / "samples", step, clip_skip=config.clip_skip, text_dtype=setup.text_dtype,
-                    frames=config.data.frames or 1, quantisation=config.quantisation,
-                    write=processes.first,
-                )  # fmt: skip
+                sampled = sample(setup, live, tensors, step, write=processes.first)
             yield Stage("samples", prompts, prompts)
             yield sampled
             yield from watch.see(sampled)

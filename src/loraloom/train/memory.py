@@ -158,11 +158,8 @@ class Outline:
             rows=2 if info.negative_prompt and samples.guidance > 1 else 1,
             gpu=self._device == "cuda",
         )  # fmt: skip
-        exact = self._dtype if info.large_texts else torch.float32
         held += self._unpacked(config.quantisation)
         loaded = self._vae_bytes + held * _FRAGMENTED[self._device]
-        if not self._encoders:
-            loaded += self._text_bytes(config.quantisation, exact)
         if "denoiser_2" in info.parts:
             loaded += self._denoiser_bytes(config.quantisation)
         return round(loaded)

@@ -7,65 +7,57 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from loraloom.config import Quantisation, SamplesConfig
 from loraloom.dataset.prepare import encode
-from loraloom.families.base import Drawing, Family
-from loraloom.families.info import BaseProfile
-from loraloom.families.parts import PartName, Parts, text_parts
+from loraloom.families.base import Drawing, Embeds
+from loraloom.families.parts import PartName, Parts
 from loraloom.files import write_png
-from loraloom.train import quantised
+from loraloom.train import cache
+from loraloom.train.cache import TensorCache
 from loraloom.train.events import Sampled
+from loraloom.train.model import Model
 from loraloom.train.precision import autocast
+from loraloom.train.setup import Setup
 
 
 def sample(
-    config: SamplesConfig,
-    family: Family,
-    base: Path,
-    profile: BaseProfile,
-    live: Parts,
-    folder: Path,
-    step: int,
-    *,
-    clip_skip: int,
-    text_dtype: torch.dtype | None,
-    frames: int = 1,
-    quantisation: Quantisation = "none",
-    write: bool = True,
+    setup: Setup, live: Model, tensors: TensorCache, step: int, *, write: bool = True
 ) -> Sampled:
-    """Draw each prompt with its fixed seed into folder/step-000123-0.png; a clip as .mp4 too.
+    """Draw each prompt with its fixed seed into samples/step-000123-0.png; a clip as .mp4 too.
 
-    Parts that were freed after caching are loaded for the while. Without `write` the pictures are
-    drawn only, along with another process that shares the base.
+    Parts that were freed after caching are loaded for the while, but for text encoders that are not
+    trained: their prompts are in the cache. Without `write` the pictures are drawn only, along with
+    another process that shares the base.
     """
-    device, dtype = str(live.denoiser.device), live.denoiser.dtype
+    config, family, profile = setup.config.samples, setup.family, setup.profile
     parts = Parts()
-    parts.take(live)
-    parts.take(family.load(base, only=("vae", "scheduler"), device=device))
+    parts.take(live.parts)
+    parts.take(family.load(setup.base, only=("vae", "scheduler"), device=setup.device))
     second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
-    texts = [p for p in text_parts(family.info.parts) if not getattr(live, p)]
-    for names, format_ in ((second, dtype), (texts, text_dtype)):
-        parts.take(
-            quantised.load(
-                family, base, names, dtype=format_, device=device, quantisation=quantisation
-            )
-        )
+    parts.take(setup.load(second))
     pipe = family.pipeline(parts)
     multiple = profile.size_multiple_px
     side_px = profile.native_px // multiple * multiple
+    frames = config.frames or setup.config.data.frames or 1
     paths = []
     for number, prompt in enumerate(config.prompts):
-        with torch.no_grad(), autocast(live.denoiser.device.type, dtype):
+        with torch.no_grad(), autocast(setup.device, setup.dtype):
             drawn = family.film(
                 pipe,
-                family.prompt_embeds(parts, [prompt], [""], clip_skip=clip_skip),
-                Drawing(config.guidance, config.steps, side_px, side_px, config.frames or frames),
+                _embeds(setup, parts, tensors, prompt),
+                Drawing(config.guidance, config.steps, side_px, side_px, frames),
                 torch.Generator().manual_seed(config.seed + number),
             )[0]
-        stem = folder / f"step-{step:06d}-{number}"
+        stem = setup.out / "samples" / f"step-{step:06d}-{number}"
         if write:
             paths.append(_write(stem, drawn, profile.frames.fps if profile.frames else 0))
     return Sampled(step, tuple(paths))
+
+
+def _embeds(setup: Setup, parts: Parts, tensors: TensorCache, prompt: str) -> Embeds:
+    if setup.text_encoder_steps:
+        clip_skip = setup.config.clip_skip
+        return setup.family.prompt_embeds(parts, [prompt], [""], clip_skip=clip_skip)
+    return cache.prompt_embeds(tensors, setup.prompt_key(prompt), setup.device)
 
 
 def _write(stem: Path, frames: list[Image.Image], fps: int) -> Path:

@@ -20,7 +20,7 @@ from loraloom.families.parts import PartName, Parts, text_parts
 from loraloom.settings import resolve_base
 from loraloom.train import batches, clips, fit, optimiser, quantised, sharded
 from loraloom.train.batches import Example, caption_variants
-from loraloom.train.cache import latent_key, text_key
+from loraloom.train.cache import latent_key, prompt_key, text_key
 from loraloom.train.events import Warned
 from loraloom.train.objective import zero_terminal_snr
 from loraloom.train.precision import choose_device, choose_dtype, name_of
@@ -92,10 +92,18 @@ class Setup:
 
     def text_key(self, caption: str) -> str:
         """Where the cache keeps a caption's condition."""
+        return text_key(self._encoders, self.config.clip_skip, caption)
+
+    def prompt_key(self, prompt: str) -> str:
+        """Where the cache keeps what the pipeline takes for a sample's prompt."""
+        return prompt_key(self._encoders, self.config.clip_skip, prompt)
+
+    @property
+    def _encoders(self) -> str:
         encoders = "".join(self.fingerprints[part] for part in text_parts(self.fingerprints))
         if self.family.info.large_texts and self.config.quantisation != "none":
             encoders += self.config.quantisation
-        return text_key(encoders, self.config.clip_skip, caption)
+        return encoders
 
     def wanted_latents(self, examples: tuple[Example, ...]) -> dict[str, tuple[Example, bool]]:
         """Cache key -> example and mirroring, for all that training will ask for."""
@@ -112,6 +120,12 @@ class Setup:
         for example in examples:
             captions.update(caption_variants(example, self.config.data, self.config.seed))
         return {self.text_key(caption): caption for caption in sorted(captions)}
+
+    def wanted_prompts(self) -> dict[str, str]:
+        """Cache key -> prompt of the samples."""
+        samples = self.config.samples
+        prompts = samples.prompts if samples.every_steps else ()
+        return {self.prompt_key(prompt): prompt for prompt in prompts}
 
 
 def prepare(config: TrainConfig, out: Path) -> Setup:
