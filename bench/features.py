@@ -121,7 +121,8 @@ def measure(row: Row, pictures: int, changes: dict[str, Any]) -> dict[str, Any]:
         folder = Path(name)
         row.pictures(folder, row.subjects)
         begun = time.monotonic()
-        tree = merge({"base": "starter", **_places(folder, row.subjects)}, row.settings, changes)
+        given = {"base": "starter", "samples": {"prompts": []}, **_places(folder, row.subjects)}
+        tree = merge(given, row.settings, changes)
         events = list(run(recipe.resolve(tree), folder / "run"))
         seconds = time.monotonic() - begun
         last = events[-1]

@@ -32,7 +32,12 @@ def ours(identity: Identity, folder: Path, out: Path, seed: int, seconds: float)
     """`loraloom train` with the defaults of the base and the kind."""
     begun = time.monotonic()
     config = recipe.resolve(
-        {"trigger": identity.trigger, "data": {"folder": str(folder)}, "seed": seed}
+        {
+            "trigger": identity.trigger,
+            "data": {"folder": str(folder)},
+            "seed": seed,
+            "samples": {"prompts": []},
+        }
     )
     snapshots: list[Snapshot] = []
     for event in run(config, out):

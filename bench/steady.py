@@ -43,6 +43,7 @@ def stretches(steps: int, work: Path) -> Iterator[Stretch]:
             "data": {"folder": str(picture_folder(work / "pictures", 24, 128))},
             "schedule": {"steps": steps},
             "prior": {"images": 0},
+            "samples": {"prompts": []},
         }
     )
     seconds: list[float] = []

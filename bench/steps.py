@@ -50,6 +50,7 @@ def ours(setup: Setup, out: Path) -> list[float]:
             "prior": {"images": 0},
             "text_encoder": {"ratio": 0.0},
             "validation": {"every_steps": 0},
+            "samples": {"prompts": []},
             "checkpoint": {"every_steps": setup.steps},
         }
     )

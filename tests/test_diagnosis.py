@@ -115,7 +115,7 @@ def test_pictures_of_one_light(pictures: Path, tmp_path: Path) -> None:
         base, pictures, tmp_path / "out", schedule={"steps": 2},
         samples={"prompts": prompts, "steps": 2, "every_steps": 1},
     )  # fmt: skip
-    assert [e.step for e in events if isinstance(e, Sampled)] == [1, 2]
+    assert [e.step for e in events if isinstance(e, Sampled)] == [0, 1, 2]
     found = _faults(events)["colour_cast"]
     assert found.step == 1 and "100% of the samples lean to orange" in found.message
     assert "white balance" in found.message

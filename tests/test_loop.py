@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tests import tiny
+from tests.tiny_families import distance
 
 from loraloom import config_tree, families, train
 from loraloom.config import TrainConfig
@@ -22,6 +23,7 @@ from loraloom.errors import (
     NothingToTrain,
     OutputExists,
 )
+from loraloom.generate.session import Generator, Request
 from loraloom.train import forward, inputs, model, prior
 from loraloom.train.cache import TensorCache
 from loraloom.train.events import (
@@ -335,6 +337,19 @@ def test_samples_and_class_pictures_heed_long_prompts_and_clip_skip(
         assert plain[0] != other[0] and plain[1] != other[1]
 
 
+def test_the_first_samples_are_those_of_the_base(
+    base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    drawn = {"prompts": ["zk person"], "every_steps": 6, "steps": 2, "guidance": 3.0, "seed": 5}
+    config = tiny.config(base, pictures, samples=drawn)
+    events = list(train.run(config, tmp_path))
+    first, last = [[Image.open(e.paths[0])] for e in events if isinstance(e, Sampled)]
+    side = first[0].width
+    wanted = Request("zk person", seed=5, guidance=3.0, steps=2, width_px=side, height_px=side)
+    alone = Generator(base).generate([wanted])
+    assert distance(first, alone) <= 1 < distance(last, alone)
+
+
 def test_samples_need_no_text_encoder_that_is_not_trained(
     base: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -345,7 +360,7 @@ def test_samples_need_no_text_encoder_that_is_not_trained(
         if isinstance(event, Started):
             shutil.rmtree(own / "text_encoder")
         events.append(event)
-    assert [event.step for event in events if isinstance(event, Sampled)] == [3, 6]
+    assert [event.step for event in events if isinstance(event, Sampled)] == [0, 3, 6]
 
 
 def test_wrong_input_leaves_no_folder(base: Path, pictures: Path, tmp_path: Path) -> None:

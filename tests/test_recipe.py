@@ -131,3 +131,25 @@ def test_the_rate_follows_the_type_of_adapter() -> None:
     assert rates(adapter={"type": "lokr"}, optimiser={"name": "prodigy"}) == (1, 1)
     own = {"adapter": {"type": "lokr"}, "optimiser": {"learning_rate": 3e-4}}
     assert rates(**own)[0] == 3e-4
+
+
+def test_samples_show_what_is_learnt_and_what_should_stay() -> None:
+    first, *others, without = fill(
+        {**FOLDER, "trigger": "ohwx {cat} woman"}, INFO, PLAIN, 10
+    ).samples.prompts
+    assert all(prompt.startswith("ohwx {cat} woman, ") for prompt in (first, *others))
+    assert without == first.replace("ohwx {cat} woman", "{cat} woman")
+    assert fill(FOLDER, INFO, PLAIN, 10).samples.prompts[0].startswith("person, ")
+    concepts = [{"folder": "a", "trigger": "ab cup"}, {"folder": "b", "trigger": "cd pot"}]
+    both = fill({"data": {"concepts": concepts}, "kind": "object"}, INFO, PLAIN, 10).samples
+    assert [prompt.split(",")[0] for prompt in both.prompts] == [*["ab cup"] * 2, *["cd pot"] * 2,
+                                                                 "object"]  # fmt: skip
+    own = {**FOLDER, "trigger": "ohwx woman", "samples": {"prompts": ["a {}"]}}
+    assert fill(own, INFO, PLAIN, 10).samples.prompts == ("a {}",)
+    none = fill({**FOLDER, "samples": {"prompts": []}}, INFO, PLAIN, 10).samples
+    assert (none.prompts, none.every_steps) == ((), 0)
+
+
+def test_a_base_of_video_draws_no_samples_unless_it_is_asked_to() -> None:
+    info = families.get("wan").info
+    assert fill({**FOLDER, "trigger": "zk cat"}, info, PLAIN, 10).samples.prompts == ()

@@ -227,9 +227,9 @@ def test_a_run_on_clips_leaves_an_adapter_and_a_moving_sample(folder: Path, tmp_
     events = list(train.run(config, tmp_path / "out"))
     assert isinstance(events[-1], Finished) and events[-1].adapter.is_file()
     assert any(isinstance(e, Warned) and "go on after the frames" in e.message for e in events)
-    (sampled,) = [event for event in events if isinstance(event, Sampled)]
+    _, sampled = [event for event in events if isinstance(event, Sampled)]
     names = sorted(path.name for path in (tmp_path / "out/samples").iterdir())
-    assert names == ["step-000006-0.mp4", "step-000006-0.png"]
+    assert names[2:] == ["step-000006-0.mp4", "step-000006-0.png"] and len(names) == 4
     assert footage.read(sampled.paths[0]).frames == 5
     assert footage.read(sampled.paths[0]).fps == 16
     setup = prepare(config, tmp_path / "out")

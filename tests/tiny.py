@@ -81,6 +81,7 @@ def config(base: Path, pictures: Path, **overrides: Any) -> TrainConfig:
         "schedule": {"steps": 6, "warmup_steps": 2},
         "prior": {"images": 0},
         "validation": {"every_steps": 3, "timesteps": [0.2, 0.8]},
+        "samples": {"prompts": []},
         "checkpoint": {"every_steps": 2},
     }
     return resolve(merge(tree, overrides))

@@ -33,6 +33,8 @@ class KindInfo:
     """What a base calls such a thing, where the trigger does not say."""
     prior_per_image: int
     """Class pictures per training picture; 0 switches prior preservation off."""
+    samples: list[str]
+    """Prompts of the samples while training; {} is what is learnt."""
 
 
 @cache

@@ -135,6 +135,7 @@ def _train(state: _Run, stop: StopRequest | None) -> Iterator[Event]:
             "kind": "character",
             "trigger": state.identity.trigger,
             "data": {"folder": str(dataset.root)},
+            "samples": {"prompts": []},
         }
     )
     for event in train.run(config, state.out / "run", stop=stop):

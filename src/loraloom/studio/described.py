@@ -60,6 +60,7 @@ FOLLOWING = {
     "schedule.warmup_steps": "schedule.steps",
     "validation.every_steps": "schedule.steps",
     "samples.every_steps": "schedule.steps",
+    "samples.prompts": "trigger",
     "adapter.alpha": "adapter.rank",
     "prior.class_words": "trigger",
     "prior.images": "data.folder",

@@ -187,6 +187,7 @@ def _facts(metadata: Mapping[str, str]) -> str:
 
 
 def _cover(job: Job) -> str:
-    """The newest sample of a run, by its path below the data folder."""
+    """The newest sample of a run, by its path below the data folder; not one without adapter."""
     samples = sorted((job.run_folder / "samples").glob("step-*-0.png"))
-    return str(samples[-1].relative_to(data_folder())) if samples else ""
+    with_adapter = [path for path in samples if path.name != "step-000000-0.png"]
+    return str(with_adapter[-1].relative_to(data_folder())) if with_adapter else ""

@@ -129,6 +129,8 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         for event in measured:
             watch.see(event)
     yield _started(setup, live, done + 1)
+    if done == 0 and config.samples.every_steps and (processes.first or config.shard_base):
+        yield from _draw(setup, live, tensors, 0)  # what the base draws by itself
 
     steps, every = config.schedule.steps, config.accumulation
     together = config.batch_size * processes.count
@@ -183,14 +185,10 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             yield from watch.see(measured[-1])
             if processes.first:
                 outcome.write_step(setup, live, step)
-        if config.samples.prompts and _due(step, config.samples.every_steps, last):
-            prompts = len(config.samples.prompts)
-            yield Stage("samples", 0, prompts)
-            with live.at_rest():
-                sampled = sample(setup, live, tensors, step, write=processes.first)
-            yield Stage("samples", prompts, prompts)
-            yield sampled
-            yield from watch.see(sampled)
+        if _due(step, config.samples.every_steps, last):
+            for drawn in _draw(setup, live, tensors, step):
+                yield drawn
+                yield from watch.see(drawn)
         due = step % config.checkpoint.every_steps == 0 or last or stopping
         if due and processes.first:
             seconds = seconds_before + time.monotonic() - begun
@@ -216,6 +214,17 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     adapter = outcome.write_final(setup, live, best)
     seconds = seconds_before + time.monotonic() - begun
     yield Finished(done, best, adapter, seconds, machine.peak_mib(setup.device))
+
+
+def _draw(setup: Setup, live: Model, tensors: TensorCache, step: int) -> Iterator[Event]:
+    prompts = len(setup.config.samples.prompts)
+    if not prompts:
+        return
+    yield Stage("samples", 0, prompts)
+    with live.at_rest():
+        sampled = sample(setup, live, tensors, step, write=setup.processes.first)
+    yield Stage("samples", prompts, prompts)
+    yield sampled
 
 
 def _started(setup: Setup, live: Model, first_step: int) -> Started:

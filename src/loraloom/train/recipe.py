@@ -112,7 +112,9 @@ def fill(
     course = {key: value for key, value in tree["schedule"].items() if key in _COURSE}
     tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset), **course}
     tree = merge({"kind": kind.value}, tree, _of_adapter(tree, overrides), overrides)
-    config = validate(merge(_derived(tree, kind, profile, images), _objective(tree, info), tree))
+    config = validate(
+        merge(_derived(tree, kind, info, profile, images), _objective(tree, info), tree)
+    )
     fit.check(config, info)
     return config
 
@@ -165,22 +167,35 @@ def _steps(schedule: Mapping[str, Any], images: int, preset: Preset) -> int:
     return max(1, round(int(steps) * factor))
 
 
-def _derived(tree: Tree, kind: Kind, profile: BaseProfile, images: int) -> Tree:
+def _derived(tree: Tree, kind: Kind, info: FamilyInfo, profile: BaseProfile, images: int) -> Tree:
     """Defaults that follow from other settings."""
     steps = tree["schedule"]["steps"]
     steps = steps if isinstance(steps, int) else 1
-    prompts = _table(tree, "samples").get("prompts")
+    own = class_words(str(tree.get("trigger", "")), kind, profile)
+    usual = [] if info.frames else _prompts(tree, kind, own)  # a clip takes minutes
+    prompts = _table(tree, "samples").get("prompts", usual)
     every = max(1, steps // _VALIDATIONS_PER_RUN)
     return {
         "adapter": {"alpha": _alpha(_table(tree, "adapter").get("rank"))},
         "schedule": {"warmup_steps": min(_LONGEST_WARMUP_STEPS, steps // 20)},
         "validation": {"every_steps": every},
-        "samples": {"every_steps": 2 * every if prompts else 0},
+        "samples": {"prompts": prompts, "every_steps": 2 * every if prompts else 0},
         "prior": {
             "images": _class_pictures(tree, kind, images),
-            "class_words": class_words(str(tree.get("trigger", "")), kind, profile),
+            "class_words": own,
         },
     }
+
+
+def _prompts(tree: Tree, kind: Kind, own: str) -> list[str]:
+    """Of the samples: the kind's, with each trigger; and the first without, which should stay as it
+    is. `own`: what the base calls the subject."""
+    templates = kinds.info(kind).samples
+    concepts = _table(tree, "data").get("concepts") or [tree]
+    triggers = [str(c.get("trigger", "")).strip() for c in concepts if isinstance(c, Mapping)]
+    each = templates if len(triggers) == 1 else templates[:2]
+    called = [text.format(trigger) for trigger in triggers if trigger for text in each]
+    return [*called, templates[0].format(own)] if called else [t.format(own) for t in templates]
 
 
 def _alpha(rank: object) -> object:

@@ -175,4 +175,5 @@ def _samples(studio: StudioNow, adapter: Adapter) -> list[str]:
     except JobUnknown:
         return []
     names = sorted((path.name for path in folder.glob("step-*.png")), reverse=True)
+    names = [name for name in names if not name.startswith("step-000000-")]  # without the adapter
     return [f"/api/v1/jobs/{adapter.job_id}/files/samples/{name}" for name in names[:SAMPLES]]

@@ -73,6 +73,8 @@ def compare(
 def _pairs(a: Job, b: Job, first: Progress, second: Progress) -> tuple[int | None, list[Pair]]:
     """Samples of the same prompts, drawn with the same seeds."""
     drawn = [{samples.step: samples for samples in told.samples} for told in (first, second)]
+    for one in drawn:
+        one.pop(0, None)  # without the adapter
     both = sorted(drawn[0].keys() & drawn[1].keys())
     ends = [max(one, default=None) for one in drawn]
     if None in ends:
