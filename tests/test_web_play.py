@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -325,9 +326,12 @@ def test_the_playground_draws(home: Path, base: Path, pictures: Path, browser: B
         page.goto(f"{address}/adapters/{adapter.id}")
         page.get_by_role("link", name="Use it").click(timeout=60_000)
         page.wait_for_url("**/play?adapter=*", wait_until="load", timeout=60_000)
-        page.get_by_role("button", name="zk person").click()
+        page.get_by_role("button", name="zk person", exact=True).click()
         expect(page.get_by_label("Prompt", exact=True)).to_have_value("zk person, ")
-        page.get_by_label("Prompt", exact=True).fill("zk person, outdoors")
+        page.get_by_role("button", name="zk person, full body").click()
+        prompt = page.get_by_label("Prompt", exact=True)
+        expect(prompt).to_have_value(re.compile(r"zk person, full body, .*golden hour"))
+        prompt.fill("zk person, outdoors")
         for label, value in (("Pictures", "1"), ("Steps", "2"), ("Width", "32"), ("Height", "32")):
             page.get_by_label(label, exact=True).fill(value)
         page.get_by_label("Also without adapters, same seeds").check()

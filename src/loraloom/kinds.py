@@ -43,6 +43,11 @@ def info(kind: Kind) -> KindInfo:
     return KindInfo(**read_data("kinds")[kind.value])
 
 
+def prompts(kind: Kind, subject: str) -> list[str]:
+    """What shows how well a subject of the kind is learnt."""
+    return [template.format(subject) for template in info(kind).samples]
+
+
 @cache
 def clips() -> KindInfo:
     """The numbers of a set of clips, whatever they show."""

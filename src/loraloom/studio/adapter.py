@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from loraloom import kinds
+from loraloom.kinds import Kind
 from loraloom.settings import data_folder
 from loraloom.studio.rights import Visibility
 
@@ -79,6 +81,12 @@ class Adapter:
     def base_title(self) -> str:
         """The base in a word."""
         return Path(self.base).name or self.facts.get("base") or self.family or ""
+
+    @property
+    def ideas(self) -> list[str]:
+        """Prompts to begin with, where it is told what it shows and how it is called."""
+        known = self.trigger and self.kind in {*Kind}
+        return kinds.prompts(Kind(self.kind), self.trigger) if known else []
 
 
 def project_of(used: Iterable[Adapter]) -> int | None:

@@ -190,12 +190,12 @@ def _derived(tree: Tree, kind: Kind, info: FamilyInfo, profile: BaseProfile, ima
 def _prompts(tree: Tree, kind: Kind, own: str) -> list[str]:
     """Of the samples: the kind's, with each trigger; and the first without, which should stay as it
     is. `own`: what the base calls the subject."""
-    templates = kinds.info(kind).samples
     concepts = _table(tree, "data").get("concepts") or [tree]
     triggers = [str(c.get("trigger", "")).strip() for c in concepts if isinstance(c, Mapping)]
-    each = templates if len(triggers) == 1 else templates[:2]
-    called = [text.format(trigger) for trigger in triggers if trigger for text in each]
-    return [*called, templates[0].format(own)] if called else [t.format(own) for t in templates]
+    each = None if len(triggers) == 1 else 2
+    called = [text for t in filter(None, triggers) for text in kinds.prompts(kind, t)[:each]]
+    plain = kinds.prompts(kind, own)
+    return [*called, plain[0]] if called else plain
 
 
 def _alpha(rank: object) -> object:

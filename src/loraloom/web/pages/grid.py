@@ -56,7 +56,7 @@ def new(
     }  # fmt: skip
     checkpoints = list(studio.grids.checkpoints(found)) if found else []
     if found and not prompts:
-        form["prompts"] = found.trigger
+        form["prompts"] = "\n".join(found.ideas) or found.trigger
     cost, problem = None, ""
     try:
         if found and form["prompts"].strip():

@@ -11,6 +11,8 @@ function insert(words) {
 document.addEventListener("click", (event) => {
   const chip = event.target.closest("[data-inserts]");
   if (chip) insert(chip.dataset.inserts);
+  const idea = event.target.closest("[data-fills]");
+  if (idea) document.getElementById(idea.dataset.fills).value = idea.textContent;
   const clearing = event.target.closest("[data-clears]");
   if (clearing) document.getElementById(clearing.dataset.clears).value = "";
 });
