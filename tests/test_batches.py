@@ -72,6 +72,16 @@ def test_shuffled_captions_keep_the_first_tags() -> None:
     assert caption_variants(SQUARE[0], DATA, 0) == (SQUARE[0].caption,)
 
 
+def test_captions_of_full_width_commas_are_shuffled_too() -> None:
+    words = ["ohwx 女子", "紅衣", "微笑", "公園", "黃昏"]
+    example = replace(SQUARE[0], caption="，".join(words))
+    variants = caption_variants(example, replace_data(shuffle_tags=True, keep_tags=1), 0)
+    assert len(set(variants)) > 3
+    for caption in variants:
+        first, *others = caption.split("，")
+        assert first == words[0] and sorted(others) == sorted(words[1:])
+
+
 def test_picks_drop_captions_and_mirror_at_their_rate() -> None:
     data = replace_data(caption_dropout=0.3, mirror=True)
     picks = [pick(SQUARE[0], data, 0, step, 0) for step in range(400)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def pick(example: Example, data: DataConfig, seed: int, step: int, place: int) -
 
 def caption_variants(example: Example, data: DataConfig, seed: int) -> tuple[str, ...]:
     """The caption, or a fixed few of its shuffled orders, the first `keep_tags` in place."""
-    tags = [tag.strip() for tag in example.caption.split(",")]
+    tags = [tag.strip() for tag in re.split("[,，]", example.caption)]
     kept, loose = tags[: data.keep_tags], tags[data.keep_tags :]
     if not data.shuffle_tags or len(loose) < 2:
         return (example.caption,)
@@ -138,7 +139,8 @@ def caption_variants(example: Example, data: DataConfig, seed: int) -> tuple[str
         shuffled(loose, stream(seed, "tags", example.key, number))
         for number in range(SHUFFLES_PER_CAPTION)
     )
-    return tuple(", ".join([*kept, *order]) for order in orders)
+    between = ", " if "," in example.caption else "，"
+    return tuple(between.join([*kept, *order]) for order in orders)
 
 
 def _example(item: Item, data: DataConfig, profile: BaseProfile) -> Example:
