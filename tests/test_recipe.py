@@ -153,3 +153,21 @@ def test_samples_show_what_is_learnt_and_what_should_stay() -> None:
 def test_a_base_of_video_draws_no_samples_unless_it_is_asked_to() -> None:
     info = families.get("wan").info
     assert fill({**FOLDER, "trigger": "zk cat"}, info, PLAIN, 10).samples.prompts == ()
+
+
+def test_epochs_become_steps() -> None:
+    own = {**FOLDER, "data": {"folder": "p", "held_out_fraction": 0.2}, "batch_size": 4,
+           "accumulation": 2, "schedule": {"epochs": 12}}  # fmt: skip
+    config = fill({**own, "prior": {"images": 0}}, INFO, PLAIN, 20)
+    assert config.schedule.steps == 24  # 12 x 16 pictures, 8 a step
+    assert (config.schedule.epochs, config.schedule.warmup_steps) == (None, 1)
+    mixed = fill({**own, "prior": {"images": 40, "share": 0.5}}, INFO, PLAIN, 20)
+    assert mixed.schedule.steps == 48
+    assert (
+        fill({**own, "schedule": {"epochs": 1}, "batch_size": 64}, INFO, PLAIN, 20).schedule.steps
+        == 1
+    )
+    with pytest.raises(ConfigInvalid, match=r"schedule.steps = 9 and schedule.epochs = 12 both"):
+        fill({**own, "schedule": {"epochs": 12, "steps": 9}}, INFO, PLAIN, 20)
+    with pytest.raises(ConfigInvalid, match=r"schedule.epochs"):
+        fill({**own, "schedule": {"epochs": 0}}, INFO, PLAIN, 20)

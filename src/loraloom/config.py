@@ -194,6 +194,10 @@ class ScheduleConfig(Section):
     """The number of steps and the learning rate along them."""
 
     steps: int = Field(ge=1, le=1_000_000, description="optimiser steps")
+    epochs: int | None = Field(
+        None, ge=1, le=10_000, description="in place of steps: how often each picture is seen, on "
+        "average; the recipe makes steps of it"
+    )  # fmt: skip
     warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises")
     name: Literal["cosine", "constant", "linear", "polynomial", "cosine_restarts"] = Field(
         "cosine", description="course after the warm-up"

@@ -8,6 +8,7 @@ them, kept between `least` and `most`. It knows four short names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -115,8 +116,24 @@ def fill(
     config = validate(
         merge(_derived(tree, kind, info, profile, images), _objective(tree, info), tree)
     )
+    if config.schedule.epochs is not None:
+        return fill(_in_steps(overrides, config, images), info, profile, images, preset)
     fit.check(config, info)
     return config
+
+
+def _in_steps(overrides: Mapping[str, Any], config: TrainConfig, images: int) -> Tree:
+    """The overrides with schedule.steps in place of schedule.epochs."""
+    epochs, schedule = config.schedule.epochs, dict(overrides["schedule"])
+    if "steps" in schedule:
+        raise ConfigInvalid(
+            f"schedule.steps = {schedule['steps']} and schedule.epochs = {epochs} both say how "
+            "long to train: leave one of them out."
+        )
+    own = 1 - config.prior.share if config.prior.images else 1
+    a_step = config.batch_size * config.accumulation * own
+    seen = schedule.pop("epochs") * images * (1 - config.data.held_out_fraction)
+    return {**overrides, "schedule": {**schedule, "steps": max(1, math.ceil(seen / a_step))}}
 
 
 def fewest_steps(info: FamilyInfo, profile: BaseProfile, kind: Kind, images: int) -> int:
