@@ -5,9 +5,11 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -348,6 +350,28 @@ def test_the_first_samples_are_those_of_the_base(
     wanted = Request("zk person", seed=5, guidance=3.0, steps=2, width_px=side, height_px=side)
     alone = Generator(base).generate([wanted])
     assert distance(first, alone) <= 1 < distance(last, alone)
+
+
+def test_samples_are_decoded_in_tiles_where_the_memory_is_too_small(
+    base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = AutoencoderKL.decode
+    tiled: list[bool] = []
+
+    def decode(vae: Any, *args: Any, **kwargs: Any) -> object:
+        if vae.device.type == "meta":  # the plan's
+            return whole(vae, *args, **kwargs)
+        tiled.append(vae.use_tiling)
+        if not vae.use_tiling:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(vae, *args, **kwargs)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", decode)
+    drawn = {"prompts": ["a", "b"], "every_steps": 6, "steps": 2}
+    events = list(train.run(tiny.config(base, pictures, samples=drawn), tmp_path / "out"))
+    sampled = [event for event in events if isinstance(event, Sampled)]
+    assert [len(event.paths) for event in sampled] == [2, 2]
+    assert tiled == [False, True, True] * 2
 
 
 def test_samples_need_no_text_encoder_that_is_not_trained(

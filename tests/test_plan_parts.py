@@ -96,6 +96,28 @@ def test_what_drawing_holds(name: str, tmp_path: Path) -> None:
     assert counted == pytest.approx(real, rel=0.25)
 
 
+def test_weights_are_not_counted_with_what_is_computed() -> None:
+    layer, x = torch.nn.Linear(1000, 1000), torch.zeros(3, 1000)
+    with torch.no_grad(), footprint.Held() as held:
+        layer(x)
+    assert held.peak_bytes == 3 * 1000 * 4
+
+
+def test_a_card_decodes_large_samples_in_tiles(tmp_path: Path) -> None:
+    base = tiny_families.save("sd15", tmp_path)
+    family = families.detect(str(base))
+    shapes = [weights.empty(family.info.parts[p], base, torch.float32) for p in ("denoiser", "vae")]
+
+    def held(side: int, *, gpu: bool) -> int:
+        bucket, latents = Bucket(side, side), (4, side // 4, side // 4)
+        return drawing.held_bytes(family, *shapes, bucket, latents, rows=1, gpu=gpu)
+
+    assert held(512, gpu=True) == pytest.approx(held(512, gpu=False), rel=0.01)
+    decoded = held(1024, gpu=False)
+    assert decoded > 3 * held(512, gpu=False)
+    assert held(1024, gpu=True) < decoded / 2
+
+
 def test_samples_load_what_training_had_freed(
     base: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

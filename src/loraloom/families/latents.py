@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _WHOLE_PX = 2**22
 """Of a clip, or of a picture of 2048 x 2048: at full size a VAE holds several times 128 numbers of
 each pixel at once, which are some 10 GiB."""
+TILE_PX = 512
+"""Side of the tiles of a large picture, where it does not go through whole."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,17 @@ def spare_memory(vae: Any, pixels: int) -> None:
         vae.enable_tiling()
     else:
         vae.disable_tiling()
+
+
+def in_tiles(vae: Any) -> bool:
+    """Let a VAE take each large picture in overlapping tiles from now on; False where it cannot."""
+    if not hasattr(vae, "enable_tiling"):
+        return False
+    if hasattr(vae, "tile_latent_min_size"):  # others have small tiles by themselves
+        vae.tile_sample_min_size = TILE_PX
+        vae.tile_latent_min_size = TILE_PX // format_of(vae).factor
+    vae.enable_tiling()
+    return True
 
 
 def takes_clips(vae: Any) -> bool:

@@ -7,7 +7,7 @@ loaded, and no family needs coefficients of its own.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from loraloom.dataset.buckets import Bucket
 from loraloom.families.base import Condition, Family, Geometry
@@ -116,10 +117,11 @@ class Held(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        # What was there before, such as weights, is not counted where a view of it comes out.
+        self._known.update(value.untyped_storage() for value in _tensors((args, kwargs)))
         output = function(*args, **(kwargs or {}))
-        for value in output if isinstance(output, tuple | list) else [output]:
-            if isinstance(value, Tensor):
-                self._see(value.untyped_storage())
+        for value in _tensors(output):
+            self._see(value.untyped_storage())
         return output
 
     def _see(self, storage: Any) -> None:
@@ -242,6 +244,10 @@ def condition(
     batch = family.collate([Condition(made)] * batch_size)
     sizes = family.geometry([Geometry(side, (0, 0), side)] * batch_size)
     return batch | {name: torch.empty_like(size, device="meta") for name, size in sizes.items()}
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    return (value for value in tree_leaves(values) if isinstance(value, Tensor))
 
 
 def _to(dtype: torch.dtype) -> Callable[[Any], Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 
 from loraloom.dataset.prepare import encode
-from loraloom.families.base import Drawing, Embeds
+from loraloom.families import latents
+from loraloom.families.base import Drawing, Embeds, Family
 from loraloom.families.parts import PartName, Parts
 from loraloom.files import write_png
-from loraloom.train import cache
+from loraloom.train import cache, machine
 from loraloom.train.cache import TensorCache
 from loraloom.train.events import Sampled
 from loraloom.train.model import Model
@@ -35,22 +37,32 @@ def sample(
     second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
     parts.take(setup.load(second))
     pipe = family.pipeline(parts)
+    if setup.config.shard_base:  # all processes alike, whatever memory each has
+        latents.in_tiles(pipe.vae)
     multiple = profile.size_multiple_px
     side_px = profile.native_px // multiple * multiple
     frames = config.frames or setup.config.data.frames or 1
     paths = []
     for number, prompt in enumerate(config.prompts):
         with torch.no_grad(), autocast(setup.device, setup.dtype):
-            drawn = family.film(
-                pipe,
-                _embeds(setup, parts, tensors, prompt),
-                Drawing(config.guidance, config.steps, side_px, side_px, frames),
-                torch.Generator().manual_seed(config.seed + number),
-            )[0]
+            embeds = _embeds(setup, parts, tensors, prompt)
+            how = Drawing(config.guidance, config.steps, side_px, side_px, frames)
+            drawn = _film(family, pipe, embeds, how, config.seed + number)
         stem = setup.out / "samples" / f"step-{step:06d}-{number}"
         if write:
             paths.append(_write(stem, drawn, profile.frames.fps if profile.frames else 0))
     return Sampled(step, tuple(paths))
+
+
+def _film(family: Family, pipe: Any, embeds: Embeds, how: Drawing, seed: int) -> list[Image.Image]:
+    """The frames; decoded in tiles from the first picture on that the memory is too small for."""
+    try:
+        return family.film(pipe, embeds, how, torch.Generator().manual_seed(seed))[0]
+    except RuntimeError as error:
+        if not machine.is_exhausted(error) or pipe.vae.use_tiling or not latents.in_tiles(pipe.vae):
+            raise
+    torch.cuda.empty_cache()
+    return family.film(pipe, embeds, how, torch.Generator().manual_seed(seed))[0]
 
 
 def _embeds(setup: Setup, parts: Parts, tensors: TensorCache, prompt: str) -> Embeds:
