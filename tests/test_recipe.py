@@ -129,8 +129,16 @@ def test_the_rate_follows_the_type_of_adapter() -> None:
     lion = rates(adapter={"type": "oft"}, optimiser={"name": "lion"})
     assert lion == pytest.approx([1.5 * 0.2 * rate for rate in lora])
     assert rates(adapter={"type": "lokr"}, optimiser={"name": "prodigy"}) == (1, 1)
+    assert rates(adapter={"type": "boft"}) == pytest.approx([1.5 * rate for rate in lora])
     own = {"adapter": {"type": "lokr"}, "optimiser": {"learning_rate": 3e-4}}
     assert rates(**own)[0] == 3e-4
+
+
+def test_the_type_of_adapter_has_defaults_of_its_own() -> None:
+    def factor(**adapter: object) -> int | None:
+        return fill({**FOLDER, "adapter": adapter}, INFO, PLAIN, 20).adapter.factor
+
+    assert (factor(type="lokr"), factor(type="lokr", factor=8), factor(type="lora")) == (4, 8, None)
 
 
 def test_samples_show_what_is_learnt_and_what_should_stay() -> None:

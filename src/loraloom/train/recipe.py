@@ -152,9 +152,10 @@ def _of_kind(defaults: Mapping[str, Any], kind: Kind) -> Tree:
 
 
 def _of_adapter(defaults: Tree, overrides: Mapping[str, Any]) -> Tree:
-    """Defaults of an adapter without rank: none of a rank, and layers that it can turn."""
-    if _table(dict(overrides), "adapter").get("type") not in ("oft", "boft"):
-        return {}
+    """Defaults of its type; of one without rank: none of a rank, and layers that it can turn."""
+    name = _table(dict(overrides), "adapter").get("type", "lora")
+    if name not in ("oft", "boft"):
+        return {"adapter": kinds.read_data("adapters").get(str(name), {}).get("settings", {})}
     wide = _table(defaults, "adapter").get("targets") == "full"
     ranked = dict.fromkeys(("rank", "alpha"))
     return {
