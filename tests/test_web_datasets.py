@@ -1,6 +1,7 @@
 """Datasets in the studio: the pages, uploads in parts, imports, captions, versions, checks."""
 
 import io
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -220,6 +221,33 @@ def test_versions(client: TestClient, cups: StoredDataset) -> None:
     assert client.get(f"/datasets/cups?v={before.hash[:12]}").text.count('class="shot"') == 6
     client.post(f"/datasets/cups/versions/{before.hash[:12]}/restore")
     assert cups.working == before
+
+
+def test_an_old_version_is_looked_at_and_trained(client: TestClient, cups: StoredDataset) -> None:
+    whole = cups.snapshot()
+    gone, seen = (picture.sha256 for picture in cups.working.pictures[:2])
+    cups.discard([gone])
+    html = client.get("/datasets/cups", params={"v": whole[:12], "q": "zk"}).text
+    assert f'href="/train/new?dataset=cups&amp;version={whole}"' in html.replace("&v", "&amp;v")
+    assert f'/images/{gone}?q=zk&amp;v={whole[:12]}"' in html
+    form = client.get("/train/new", params={"dataset": "cups", "version": whole[:12]}).text
+    assert f'<option value="{whole}" selected>' in form
+    assert "version=" not in client.get("/datasets/cups").text
+    one = client.get(f"/datasets/cups/images/{gone}?v={whole[:12]}").text
+    assert "as it was kept" in one
+    assert f'href="/datasets/cups/images/{seen}?v={whole[:12]}"' in one
+    assert "Take it out of the dataset" not in one
+    assert "readonly" in one
+    assert client.get(f"/datasets/cups/images/{gone}").status_code == 404
+    assert client.get(f"{API}/pictures/{gone}").status_code == 404
+    assert client.get(f"{API}/pictures/{gone}?v={whole[:12]}").json()["sha256"] == gone
+
+
+def test_tags_of_the_set_are_offered(client: TestClient, cups: StoredDataset) -> None:
+    html = client.get("/datasets/cups").text
+    offered = re.findall(r'<option value="([^"]*)">', html.split('<datalist id="tags">')[1])
+    assert "front view" in offered
+    assert all(len(tag) <= 60 for tag in offered)
 
 
 def test_concepts(client: TestClient, cups: StoredDataset) -> None:

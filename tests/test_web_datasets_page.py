@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from tests.studio_server import running
 
 from loraloom.dataset import intake
 from loraloom.dataset.store import Store
@@ -125,3 +126,18 @@ def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:
         page.get_by_role("button", name="Use this part").click()
         expect(page.get_by_text("The crop is saved.")).to_be_visible()
         expect(page.get_by_role("button", name="All of it again")).to_be_visible()
+
+
+def test_a_studio_that_is_away_is_told_until_it_is_back(home: Path, browser: Browser) -> None:
+    page = browser.new_page()
+    away = page.get_by_text("The studio cannot be reached.")
+    try:
+        with running(home) as address:
+            page.goto(f"{address}/datasets")
+            page.wait_for_function("() => document.querySelector('script[data-worker]')")
+            expect(away).to_be_hidden()
+        expect(away).to_be_visible(timeout=30_000)
+        with running(home, "--port", address.rpartition(":")[2]):
+            expect(away).to_be_hidden(timeout=60_000)
+    finally:
+        page.close()

@@ -136,9 +136,11 @@ def list_pictures(
 
 
 @router.get("/pictures/{sha256}")
-def show_picture(stored: DatasetNow, sha256: Sha, response: Response) -> DatasetPictureBody:
-    """One picture; its ETag is for the If-Match of a change."""
-    return _tagged(response, bulk.find(stored, stored.working, sha256))
+def show_picture(
+    stored: DatasetNow, sha256: Sha, response: Response, v: Version = ""
+) -> DatasetPictureBody:
+    """One picture, now or in a version; its ETag is for the If-Match of a change."""
+    return _tagged(response, bulk.find(stored, state(stored, v), sha256))
 
 
 def _tagged(response: Response, picture: Picture) -> DatasetPictureBody:
