@@ -20,6 +20,7 @@ from loraloom.web.api.datasets import Text
 from loraloom.web.bench import BenchNow, DatasetNow
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common
+from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
@@ -113,13 +114,14 @@ def check(
     stored: DatasetNow,
     kind: Annotated[Kind, Form()],
     base: Annotated[str, Form(max_length=500)],
+    then: Annotated[str, Form(max_length=20_000)] = "",
 ) -> Response:
     """Begin a check; what the dataset is for is remembered."""
     refuse_folder(person, base.strip())
     aim = Aim(kind, base.strip())
     bench.checks.set_aim(stored, aim)
     bench.checks.start(stored, aim)
-    return back(f"{url(stored.name)}/checks")
+    return back(own(then or f"{url(stored.name)}/checks"))
 
 
 @router.post("/checks/words")
