@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from loraloom.captions.tokens import Counter, Encoded
 from loraloom.dataset import intake
 from loraloom.dataset.readiness.stored import check_stored
 from loraloom.dataset.store import Store
 from loraloom.kinds import Kind
+from loraloom.studio import draft
 from loraloom.studio.job import State
 from loraloom.studio.plans import Measure, Plan
 from loraloom.studio.rows import note
@@ -148,6 +150,26 @@ def test_errors_of_the_last_check_block_a_start(
     check_stored(stored, Kind.CHARACTER, str(base), tmp_path)
     assert (told()["standing"], told()["errors"]) == ("fresh", 0)
     assert client.post("/api/v1/jobs", json=asked).status_code == 201
+
+
+def test_the_trigger_is_judged_by_the_tokenizer_of_the_base(
+    client: TestClient, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clip:
+        """A stand-in: 49,408 tokens, of which a frequent one is "zk"."""
+
+        vocab_size = 49408
+
+        def __call__(self, text: str, **_: object) -> Any:
+            return Encoded(input_ids=[11_000] if text == "zk" else [2308])
+
+    def warned() -> bool:
+        told = client.post("/api/v1/recipes", json={"settings": settings(base)}).json()
+        return any("Every word of the trigger" in sentence for sentence in told["warnings"])
+
+    assert not warned()
+    monkeypatch.setattr(draft, "light_counter", lambda base: Counter(Clip(), 75, chunked=True))
+    assert warned()
 
 
 def test_looking_keeps_nothing(client: TestClient, cups: str, base: Path) -> None:

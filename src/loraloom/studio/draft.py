@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom import families, kinds
+from loraloom.captions.tokens import light_counter
 from loraloom.captions.trigger import common_words
 from loraloom.config import TrainConfig, Tree
 from loraloom.dataset import reference
@@ -286,7 +287,9 @@ def _warnings(config: TrainConfig, pictures: Pictures | None) -> Iterator[Remark
                 f"{pictures.count} pictures are many for this kind: {least} to {most} are "
                 "recommended.",
             )
-    if config.trigger and common_words(config.trigger):
+    counter = light_counter(str(config.base))
+    ids, size = (counter.ids, counter.vocabulary_size) if counter else (None, 0)
+    if config.trigger and common_words(config.trigger, ids, size):
         yield Remark(
             "trigger",
             "Every word of the trigger is a common one, which the base knows already: add a rare "

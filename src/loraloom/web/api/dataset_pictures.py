@@ -78,6 +78,21 @@ class EditBody(Strict):
     dry_run: bool = False
 
 
+class MendBody(Strict):
+    """Whose captions to mend."""
+
+    pictures: Shas | None = None
+    """By SHA-256; none: all of the dataset."""
+    complete: bool = False
+    dry_run: bool = False
+
+
+class PairBody(Strict):
+    """Two pictures by SHA-256."""
+
+    pictures: tuple[str, str]
+
+
 class Edited(BaseModel):
     """One caption before and after."""
 
@@ -187,6 +202,27 @@ def edit_captions(stored: DatasetNow, new: EditBody) -> list[Edited]:
     if not new.dry_run:
         bulk.write(stored, found, f"edited {len(found)} captions")
     return [Edited(sha256=one.sha256, before=one.before, after=one.after) for one in found]
+
+
+@router.post("/mends")
+def mend_captions(bench: BenchNow, stored: DatasetNow, new: MendBody) -> list[Edited]:
+    """Mend captions for what the dataset is for, in one step that can be undone.
+
+    Leaks go, standard terms and the trigger come. With `complete`, what a caption does not tell is
+    filled with neutral terms.
+    """
+    aim = bench.checks.aim(stored)
+    only = None if new.pictures is None else frozenset(new.pictures)
+    found = bulk.fixes(stored.working, aim.kind, aim.base, may_assume=new.complete, only=only)
+    if not new.dry_run:
+        bulk.write(stored, found, "mended captions")
+    return [Edited(sha256=one.sha256, before=one.before, after=one.after) for one in found]
+
+
+@router.post("/alike")
+def keep_both(stored: DatasetNow, new: PairBody) -> Count:
+    """Let two pictures stand that look like copies: no check tells of them any more."""
+    return Count(pictures=len(stored.keep_both(*new.pictures).pictures))
 
 
 @router.post("/moves")
