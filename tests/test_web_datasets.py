@@ -418,6 +418,21 @@ def test_one_caption_is_mended(client: TestClient, cups: StoredDataset) -> None:
     assert cups.working.pictures[2].caption == captions[2]
 
 
+def test_a_guessed_trigger_is_not_written(client: TestClient, cups: StoredDataset) -> None:
+    """Most captions begin with "zk person", but nobody has said that it is the trigger."""
+    assert [concept.trigger for concept in cups.working.concepts] == [""]
+    one = cups.working.pictures[2].sha256
+    cups.set_captions({one: "blue eyes, outdoors, front view"})
+    client.post(f"{API}/checks", json={"kind": "character", "base": "starter"})
+    assert "trigger-missing" in {finding["code"] for finding in _checked(client)["findings"]}
+    group = client.get("/datasets/cups/checks").text.split('id="trigger-missing"')[1]
+    group = group.split("</section>")[0]
+    assert "Mend this caption" not in group
+    assert "Say which the trigger is" in group
+    client.post(f"{API}/mends", json={"pictures": [one]})
+    assert "zk person" not in cups.working.pictures[2].caption
+
+
 def test_check_of_an_unknown_base_says_so(client: TestClient, cups: StoredDataset) -> None:
     client.post(f"{API}/checks", json={"kind": "style", "base": "sdxx"})
     assert "There is no base 'sdxx'" in _checked(client)["error"]

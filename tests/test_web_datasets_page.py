@@ -1,12 +1,15 @@
 """Datasets as their user has them, in a browser: drop, look, store, caption, choose, undo."""
 
 import io
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
+from bench.photographs import photograph
+from bench.planted_faults import copy_of, write_captioned
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from tests.studio_server import running
@@ -111,6 +114,40 @@ def test_captions_selection_and_undo(set_of_70: None, served: str, browser: Brow
         page.keyboard.press("Control+z")
         expect(page.get_by_text("Taken back")).to_be_visible()
         expect(page.locator(".shot textarea").nth(1)).to_have_value("zk cup, number 1")
+
+
+def test_copies_are_settled_by_keyboard(
+    home: Path, tmp_path: Path, served: str, browser: Browser
+) -> None:
+    folder, rng = tmp_path / "twins", random.Random(3)
+    folder.mkdir()
+    for number in range(2):
+        whole, words = photograph(160)(rng)
+        write_captioned(folder / f"{number}.png", whole, words)
+        write_captioned(folder / f"small{number}.png", copy_of(whole, "resized", rng), words)
+    stored = Store(home / "datasets").place("twins")
+    intake.import_into(stored, [folder])
+
+    def names() -> set[str]:
+        return {picture.name for picture in stored.working.pictures}
+
+    with opened(browser, f"{served}/datasets/twins/checks") as page:
+        page.get_by_role("button", name="Check", exact=True).click()
+        expect(page.locator(".twin")).to_have_count(2, timeout=60_000)
+        page.keyboard.press("x")  # nothing is at hand
+        page.keyboard.press("3")
+        expect(page.get_by_text("Both are kept")).to_be_visible()
+        expect(page.locator(".twin")).to_have_count(1)
+        assert names() == {"0.png", "1.png", "small0.png", "small1.png"}
+        expect(page.locator(".twin")).to_be_focused()
+        page.keyboard.press("2")
+        expect(page.get_by_text("One is kept")).to_be_visible()
+        expect(page.locator(".twin")).to_have_count(0)
+        assert len(names()) == 3 and names() >= {"small0.png", "small1.png"}
+        expect(page.get_by_role("progressbar")).to_have_count(0, timeout=60_000)
+        page.keyboard.press("Control+z")
+        expect(page.get_by_text("Taken back")).to_be_visible()
+        assert names() == {"0.png", "1.png", "small0.png", "small1.png"}
 
 
 def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:

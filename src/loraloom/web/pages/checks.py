@@ -12,7 +12,7 @@ from starlette.responses import Response
 from loraloom import families, settings
 from loraloom.captions import bulk
 from loraloom.dataset.readiness.stored import Report
-from loraloom.dataset.snapshot import Picture
+from loraloom.dataset.snapshot import Contents, Picture
 from loraloom.errors import CaptionEditInvalid
 from loraloom.findings import Finding, Severity
 from loraloom.kinds import Kind, clips, info
@@ -36,6 +36,8 @@ MENDED_BY_WORDS = frozenset(
      "concept-leak", "scene-leak", "vocabulary", "too-long", "truncated")
 )  # fmt: skip
 """What a fix of the captions takes away."""
+OF_TRIGGERS = frozenset(("trigger-missing", "trigger-inconsistent"))
+"""Of these, what is mended needs a trigger that somebody has said."""
 COMPLETED = frozenset(("incomplete", "too-brief"))
 """What only assumed words take away, which are looked at before they are written."""
 TAKEN_OUT = frozenset(("near-duplicate", "unreadable", "blur", "exposure", "faces"))
@@ -101,6 +103,12 @@ def pairs(report: Report, present: Mapping[str, Picture]) -> list[Pair]:
     ]
 
 
+def mended_by_words(contents: Contents) -> frozenset[str]:
+    """The codes of what a fix of the captions takes away: a guessed trigger is written nowhere."""
+    said = any(concept.trigger for concept in contents.concepts)
+    return MENDED_BY_WORDS if said else MENDED_BY_WORDS - OF_TRIGGERS
+
+
 @router.get("/checks")
 def show(
     request: Request, bench: BenchNow, stored: DatasetNow, kind: Kind | None = None, base: Text = ""
@@ -127,7 +135,8 @@ def show(
         wanted=clips() if moving else info(aim.kind),
         moving=moving,
         bases=bases(),
-        words=MENDED_BY_WORDS,
+        words=mended_by_words(contents),
+        of_triggers=OF_TRIGGERS,
         completed=COMPLETED,
         removable=TAKEN_OUT,
         last_edit=stored.last_edit if stored.can_undo else "",

@@ -17,7 +17,7 @@ from loraloom.studio.token_count import count_tokens
 from loraloom.web.api.dataset_pictures import findings_of
 from loraloom.web.api.datasets import Text, Version, state
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
-from loraloom.web.pages.checks import MENDED_BY_WORDS
+from loraloom.web.pages.checks import mended_by_words
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common
 from loraloom.web.render import back, page
@@ -59,7 +59,7 @@ def show(
         count=len(among),
         search=request.url.query,
         found=findings.get(sha256, ()),
-        mendable=any(one.code in MENDED_BY_WORDS for one in findings.get(sha256, ())),
+        mendable=any(one.code in mended_by_words(contents) for one in findings.get(sha256, ())),
         tokens=count_tokens(aim.base, picture.caption),
         fit=fit,
         native=native,

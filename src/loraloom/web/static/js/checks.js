@@ -31,5 +31,9 @@ addEventListener("keydown", (event) => {
   }
 });
 
-// After one pair the next one is at hand.
-if (location.hash === "#near-duplicate") document.querySelector("#near-duplicate [data-item]")?.focus();
+// After one pair the next one is at hand; later than the browser goes to the fragment, which takes
+// the focus away.
+addEventListener("load", () => {
+  if (location.hash !== "#near-duplicate") return;
+  setTimeout(() => document.querySelector("#near-duplicate [data-item]")?.focus(), 50);
+});
