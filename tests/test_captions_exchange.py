@@ -83,6 +83,14 @@ def test_names_that_fit_several_pictures_or_none() -> None:
     assert (taken.unknown, taken.ambiguous) == (("nobody",), ("a",))
 
 
+def test_names_that_are_no_text_can_be_told(client: TestClient, cups: StoredDataset) -> None:
+    data = b'{"file_name": "a\\ud800\\u0000.png", "text": "x \\ud800"}'
+    sent = client.post("/datasets/cups/wording/file", files={"file": ("c.jsonl", data)})
+    page = client.get(sent.headers["location"].partition("#")[0])
+    assert page.status_code == 200
+    assert "a?.png" in page.text
+
+
 @pytest.mark.parametrize(
     ("name", "data", "told"),
     [

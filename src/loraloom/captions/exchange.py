@@ -20,7 +20,7 @@ from typing import Literal
 from loraloom.captions.bulk import Change
 from loraloom.dataset import archive, caption_file, sinks
 from loraloom.dataset.layouts.metadata import NAME_COLUMNS, TEXT_COLUMNS, mark_cell, read_rows
-from loraloom.dataset.snapshot import Contents, Picture
+from loraloom.dataset.snapshot import Contents, Picture, clean_name
 from loraloom.dataset.source import SourceDamage, SourceFile
 from loraloom.errors import CaptionEditInvalid, CaptionUnreadable
 from loraloom.files import write_atomic
@@ -153,7 +153,7 @@ def _given(row: Mapping[str, object]) -> Given:
     name, text = first(*NAME_COLUMNS), first(*TEXT_COLUMNS)
     if not name or text is None:
         raise ValueError(f"a row has no file_name or no text, but {', '.join(map(str, row))}")
-    return Given(name, text, first("concept") or "", first("sha256") or "")
+    return Given(clean_name(name), text, first("concept") or "", first("sha256") or "")
 
 
 def _names(contents: Contents) -> dict[str, str]:
