@@ -8,7 +8,7 @@ from tests import tiny_families
 from loraloom.captions import trigger
 from loraloom.captions.lint import Captioned, Check, lint
 from loraloom.captions.reading import read
-from loraloom.captions.tokens import Counter, counter
+from loraloom.captions.tokens import Counter, counter, light_counter
 from loraloom.errors import BaseUnknown
 from loraloom.kinds import Kind
 
@@ -36,6 +36,23 @@ def test_every_word_of_the_world_is_one_token(starter: Counter) -> None:
     count = starter.count("front view, laughing")
     assert (count.tokens, count.chunks, count.cut_at) == (4, 1, None)
     assert starter.limit == 75 and starter.chunked
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["front view, laughing", " ".join(["beach"] * 75 + ["park"] * 5), "Zürich, 圖書館, ohwx", ""],
+)
+def test_the_light_counter_counts_the_same(starter: Counter, text: str) -> None:
+    light = light_counter("starter")
+    assert light is not None
+    assert light.ids(text) == starter.ids(text)
+    assert light.count(text) == starter.count(text)
+    assert (light.vocabulary_size, light.limit) == (starter.vocabulary_size, starter.limit)
+
+
+def test_a_base_that_is_not_here_has_no_counter(tmp_path: Path) -> None:
+    assert light_counter("sdxl") is None
+    assert light_counter(str(tmp_path)) is None
 
 
 def test_where_the_second_chunk_begins(starter: Counter) -> None:

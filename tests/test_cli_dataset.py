@@ -14,7 +14,7 @@ from loraloom import cli
 from loraloom.errors import DatasetUnknown, IntakeRefused, LoraloomError
 
 COMMANDS = ["import", "list", "show", "snapshot", "diff", "restore", "undo", "concept", "export",
-            "remove", "recover"]  # fmt: skip
+            "captions", "remove", "recover"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +89,22 @@ def test_from_import_to_removal(pics: Path, tmp_path: Path) -> None:
     answer("remove", "cups", "--yes")
     assert [row["name"] for row in answer("list")["datasets"]] == ["again"]
     assert answer("recover", "cups")["pictures"] == 4
+
+
+def test_captions_out_and_in(pics: Path, tmp_path: Path) -> None:
+    answer("import", pics, "--name", "cups")
+    table = tmp_path / "cups.csv"
+    assert answer("captions", "cups", "--out", table)["captions"] == 3
+    assert "exists already" in str(failure("captions", "cups", "--out", table))
+    table.write_text(table.read_text().replace("cup", "mug"))
+    seen = answer("captions", "cups", table, "--dry-run")
+    assert (len(seen["changed"]), seen["written"]) == (3, False)
+    assert answer("captions", "cups", table, "--dry-run")["changed"] == seen["changed"]
+    assert "3 captions changed" in invoke("captions", "cups", table).output
+    assert answer("captions", "cups", table)["same"] == 3
+    answer("undo", "cups")
+    assert len(answer("captions", "cups", table, "--dry-run")["changed"]) == 3
+    assert "cannot be read" in str(failure("captions", "cups", tmp_path / "no.csv"))
 
 
 def test_what_a_person_sees(pics: Path) -> None:

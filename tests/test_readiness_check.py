@@ -13,9 +13,11 @@ import pytest
 from bench.photographs import photograph
 from bench.planted_faults import SET_CODES, drawing, plant, plant_set, run, write_captioned
 from PIL import Image
+from tests.clips import write_clip
 from typer.testing import CliRunner
 
 from loraloom import cli
+from loraloom.captions.concept import known_name
 from loraloom.dataset.readiness import composition
 from loraloom.dataset.readiness.check import Readiness, check
 from loraloom.dataset.readiness.listing import list_pictures, triggers
@@ -201,6 +203,60 @@ def test_command_succeeds_without_errors(tmp_path: Path) -> None:
         )
     result = CliRunner().invoke(cli.app, ["dataset", "check", str(tmp_path), "--kind", "style"])
     assert result.exit_code == 0, result.output
+
+
+def captioned(folder: Path, count: int, words: str) -> None:
+    for number in range(count):
+        picture, _ = photograph(96)(random.Random(number))
+        write_captioned(folder / f"{number}.png", picture, f"{words}, number {number}")
+
+
+def test_captions_are_counted_by_the_tokenizer_of_the_base(tmp_path: Path) -> None:
+    captioned(tmp_path, 2, "zkcup, " + ", ".join(["park"] * 60))
+    found = check(tmp_path, Kind.OBJECT, "starter", "zkcup")
+    assert [f.item for f in found.findings if f.code == "truncated"] == ["0.png", "1.png"]
+    assert "truncated" in found.looked_for
+    unknown = check(tmp_path, Kind.OBJECT, "sdxl", "zkcup")  # known by its family only
+    assert not [f for f in unknown.findings if f.code == "truncated"]
+    assert "truncated" not in unknown.looked_for
+    assert "Tokens of captions are counted for installed bases only." in unknown.unmeasured
+
+
+def test_a_concept_called_by_its_words_is_not_to_be_told(tmp_path: Path) -> None:
+    """ "heart hands" is a concept of the lists; "zk" abbreviates nothing."""
+    for name in ("heart_hands", "main"):
+        (tmp_path / name / name).mkdir(parents=True)
+        captioned(tmp_path / name / name, 2, "zkq, a woman with hands in a heart shape, park")
+    told, untold = (
+        {f.code for f in check(tmp_path / name, Kind.CONCEPT, "starter").findings}
+        for name in ("heart_hands", "main")
+    )
+    assert "concept-leak" in told
+    assert known_name("heart_hands") == "heart hands"
+    assert known_name("main") == known_name("my_set_3") == ""
+    assert told >= untold
+
+
+def test_a_set_of_clips(tmp_path: Path) -> None:
+    sizes = {"good": (72, 24, (64, 48)), "short": (24, 24, (64, 48)), "long": (150, 24, (64, 48)),
+             "rate": (90, 30, (96, 48))}  # fmt: skip
+    for name, (frames, fps, size) in sizes.items():
+        write_clip(tmp_path / f"{name}.mp4", frames, fps=fps, size=size)
+        (tmp_path / f"{name}.txt").write_text("zkdance, a woman turns, static camera, park")
+    (tmp_path / "broken.mp4").write_bytes(b"no clip")
+    found = check(tmp_path, Kind.CONCEPT, "starter", "zkdance")
+    told = {(f.code, f.item): f for f in found.findings}
+    assert {item for code, item in told if code == "clip-length"} == {"short.mp4", "long.mp4"}
+    assert told["clip-length", "long.mp4"].value == pytest.approx(150 / 24, abs=0.02)
+    assert "24 fps (3), 30 fps (1)" in told["clip-rate", ""].message
+    assert "64 × 48 (3), 96 × 48 (1)" in told["clip-size", ""].message
+    assert told["unreadable", "broken.mp4"].severity is Severity.ERROR
+    assert "5 clips; 20 to 30 are recommended, 10 at least." in told["too-few", ""].message
+    assert ("caption-missing", "broken.mp4") in told
+    assert {picture.name for picture in found.pictures} == {
+        "broken.mp4", *(f"{name}.mp4" for name in sizes)
+    }  # fmt: skip
+    assert any("Of 5 clips only" in sentence for sentence in found.unmeasured)
 
 
 def test_two_copies_leave_the_larger_one(tmp_path: Path) -> None:

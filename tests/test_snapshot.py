@@ -14,6 +14,7 @@ from loraloom.dataset.snapshot import (
     Concept,
     Contents,
     Picture,
+    alike_pair,
     balanced,
     check_concept,
     check_name,
@@ -89,6 +90,15 @@ def test_json_comes_back_and_is_verified() -> None:
     tree["pictures"][0]["caption"] = "forged"
     with pytest.raises(DatasetDamaged, match="x is damaged"):
         from_json(tree, "x")
+
+
+def test_pictures_kept_though_alike_come_back_and_do_not_count() -> None:
+    first, second = sorted(one.sha256 for one in PAIR.pictures)
+    both = replace(PAIR, alike=(alike_pair(second, first),))
+    assert both.alike == ((first, second),)
+    assert both.hash == PAIR.hash
+    assert "alike" not in PAIR.to_json()
+    assert from_json(json.loads(json.dumps(both.to_json())), "x") == both
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """Datasets in the studio: the pages, uploads in parts, imports, captions, versions, checks."""
 
 import io
+import random
+import re
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.photographs import photograph
+from bench.planted_faults import copy_of, write_captioned
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -222,6 +227,33 @@ def test_versions(client: TestClient, cups: StoredDataset) -> None:
     assert cups.working == before
 
 
+def test_an_old_version_is_looked_at_and_trained(client: TestClient, cups: StoredDataset) -> None:
+    whole = cups.snapshot()
+    gone, seen = (picture.sha256 for picture in cups.working.pictures[:2])
+    cups.discard([gone])
+    html = client.get("/datasets/cups", params={"v": whole[:12], "q": "zk"}).text
+    assert f'href="/train/new?dataset=cups&amp;version={whole}"' in html.replace("&v", "&amp;v")
+    assert f'/images/{gone}?q=zk&amp;v={whole[:12]}"' in html
+    form = client.get("/train/new", params={"dataset": "cups", "version": whole[:12]}).text
+    assert f'<option value="{whole}" selected>' in form
+    assert "version=" not in client.get("/datasets/cups").text
+    one = client.get(f"/datasets/cups/images/{gone}?v={whole[:12]}").text
+    assert "as it was kept" in one
+    assert f'href="/datasets/cups/images/{seen}?v={whole[:12]}"' in one
+    assert "Take it out of the dataset" not in one
+    assert "readonly" in one
+    assert client.get(f"/datasets/cups/images/{gone}").status_code == 404
+    assert client.get(f"{API}/pictures/{gone}").status_code == 404
+    assert client.get(f"{API}/pictures/{gone}?v={whole[:12]}").json()["sha256"] == gone
+
+
+def test_tags_of_the_set_are_offered(client: TestClient, cups: StoredDataset) -> None:
+    html = client.get("/datasets/cups").text
+    offered = re.findall(r'<option value="([^"]*)">', html.split('<datalist id="tags">')[1])
+    assert "front view" in offered
+    assert all(len(tag) <= 60 for tag in offered)
+
+
 def test_concepts(client: TestClient, cups: StoredDataset) -> None:
     row = {"concept": "main", "trigger": "zk person", "repeats": 4}
     client.post("/datasets/cups/concepts", data=row)
@@ -304,6 +336,101 @@ def test_checks_run_beside_the_server(client: TestClient, cups: StoredDataset) -
     taken = cups.working.pictures[0].sha256
     client.post("/datasets/cups/checks/take-out", data={"sha": [taken]})
     assert _checked(client)["pictures"] == 5
+
+
+@pytest.fixture
+def twins(studio: Studio, tmp_path: Path) -> StoredDataset:
+    """Three pictures, the first one also smaller and the second one also mirrored."""
+    folder, rng = tmp_path / "twins", random.Random(3)
+    folder.mkdir()
+    for number in range(3):
+        picture, words = photograph(160)(rng)
+        write_captioned(folder / f"{number}.png", picture, words)
+        if number == 0:
+            write_captioned(folder / "small.png", copy_of(picture, "resized", rng), words)
+        if number == 1:
+            write_captioned(folder / "turned.png", copy_of(picture, "mirrored", rng), words)
+    stored = studio.datasets.place("cups")
+    intake.import_into(stored, [folder])
+    return stored
+
+
+def test_copies_are_settled_pair_by_pair(client: TestClient, twins: StoredDataset) -> None:
+    named = {picture.name: picture.sha256 for picture in twins.working.pictures}
+    client.post(f"{API}/checks", json={"kind": "object", "base": "starter"})
+    body = _checked(client)
+    told = {(one["kept"], one["copy"], one["mirrored"]) for one in body["copies"]}
+    # The larger one is kept; of the same size the first.
+    assert told == {
+        (named["0.png"], named["small.png"], False), (named["1.png"], named["turned.png"], True)
+    }  # fmt: skip
+    html = client.get("/datasets/cups/checks").text
+    assert html.count('class="twin"') == 2
+    assert "faults were looked for and not found" in html
+    assert "Faces are counted for characters only." in html
+    assert "faces" not in body["looked_for"]
+
+    def settle(keep: str, left: str, right: str) -> None:
+        given = {"left": named[left], "right": named[right], "keep": keep}
+        assert client.post("/datasets/cups/checks/pair", data=given).status_code == 303
+
+    settle("both", "1.png", "turned.png")
+    assert [one["copy"] for one in client.get(f"{API}/checks").json()["copies"]] == [
+        named["small.png"]
+    ]
+    assert client.get("/datasets/cups").text.count("A mirrored copy of") == 0
+    client.post("/datasets/cups/undo")
+    assert len(client.get(f"{API}/checks").json()["copies"]) == 2
+    assert client.post(
+        f"{API}/alike", json={"pictures": [named["turned.png"], named["1.png"]]}
+    ).json() == {"pictures": 5}
+    settle("right", "0.png", "small.png")
+    assert named["0.png"] not in {picture.sha256 for picture in twins.working.pictures}
+    body = _checked(client)
+    assert (body["copies"], body["pictures"], body["fresh"]) == ([], 4, True)
+    client.post("/datasets/cups/undo")
+    assert named["0.png"] in {picture.sha256 for picture in twins.working.pictures}
+    wrong = {"left": named["0.png"], "right": "0" * 64, "keep": "both"}
+    assert client.post("/datasets/cups/checks/pair", data=wrong).status_code == 404
+
+
+def test_one_caption_is_mended(client: TestClient, cups: StoredDataset) -> None:
+    stored = cups.working.pictures
+    cups.set_concepts([replace(cups.working.concepts[0], trigger="zk person")])
+    cups.set_captions({one.sha256: "blue eyes, outdoors, front view" for one in stored[:3]})
+    client.post(f"{API}/checks", json={"kind": "character", "base": "starter"})
+    _checked(client)
+    one = stored[1].sha256
+    assert "Mend this caption" in client.get(f"/datasets/cups/images/{one}").text
+    assert 'action="/datasets/cups/checks/words"' in client.get("/datasets/cups/checks").text
+    then = f"/datasets/cups/images/{one}"
+    done = client.post("/datasets/cups/checks/words", data={"sha": [one], "then": then})
+    assert done.headers["location"] == then
+    captions = [picture.caption for picture in cups.working.pictures[:3]]
+    assert captions[1].startswith("zk person, ")
+    assert "eyes" not in captions[1]
+    assert captions[0] == captions[2] == "blue eyes, outdoors, front view"
+    shown = client.post(f"{API}/mends", json={"dry_run": True}).json()
+    assert {change["sha256"] for change in shown} >= {stored[0].sha256, stored[2].sha256}
+    assert cups.working.pictures[0].caption == captions[0]
+    client.post(f"{API}/mends", json={"pictures": [stored[0].sha256]})
+    assert cups.working.pictures[0].caption == captions[1]
+    assert cups.working.pictures[2].caption == captions[2]
+
+
+def test_a_guessed_trigger_is_not_written(client: TestClient, cups: StoredDataset) -> None:
+    """Most captions begin with "zk person", but nobody has said that it is the trigger."""
+    assert [concept.trigger for concept in cups.working.concepts] == [""]
+    one = cups.working.pictures[2].sha256
+    cups.set_captions({one: "blue eyes, outdoors, front view"})
+    client.post(f"{API}/checks", json={"kind": "character", "base": "starter"})
+    assert "trigger-missing" in {finding["code"] for finding in _checked(client)["findings"]}
+    group = client.get("/datasets/cups/checks").text.split('id="trigger-missing"')[1]
+    group = group.split("</section>")[0]
+    assert "Mend this caption" not in group
+    assert "Say which the trigger is" in group
+    client.post(f"{API}/mends", json={"pictures": [one]})
+    assert "zk person" not in cups.working.pictures[2].caption
 
 
 def test_check_of_an_unknown_base_says_so(client: TestClient, cups: StoredDataset) -> None:

@@ -1,14 +1,18 @@
 """Datasets as their user has them, in a browser: drop, look, store, caption, choose, undo."""
 
 import io
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
+from bench.photographs import photograph
+from bench.planted_faults import copy_of, write_captioned
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from tests.studio_server import running
 
 from loraloom.dataset import intake
 from loraloom.dataset.store import Store
@@ -112,6 +116,40 @@ def test_captions_selection_and_undo(set_of_70: None, served: str, browser: Brow
         expect(page.locator(".shot textarea").nth(1)).to_have_value("zk cup, number 1")
 
 
+def test_copies_are_settled_by_keyboard(
+    home: Path, tmp_path: Path, served: str, browser: Browser
+) -> None:
+    folder, rng = tmp_path / "twins", random.Random(3)
+    folder.mkdir()
+    for number in range(2):
+        whole, words = photograph(160)(rng)
+        write_captioned(folder / f"{number}.png", whole, words)
+        write_captioned(folder / f"small{number}.png", copy_of(whole, "resized", rng), words)
+    stored = Store(home / "datasets").place("twins")
+    intake.import_into(stored, [folder])
+
+    def names() -> set[str]:
+        return {picture.name for picture in stored.working.pictures}
+
+    with opened(browser, f"{served}/datasets/twins/checks") as page:
+        page.get_by_role("button", name="Check", exact=True).click()
+        expect(page.locator(".twin")).to_have_count(2, timeout=60_000)
+        page.keyboard.press("x")  # nothing is at hand
+        page.keyboard.press("3")
+        expect(page.get_by_text("Both are kept")).to_be_visible()
+        expect(page.locator(".twin")).to_have_count(1)
+        assert names() == {"0.png", "1.png", "small0.png", "small1.png"}
+        expect(page.locator(".twin")).to_be_focused()
+        page.keyboard.press("2")
+        expect(page.get_by_text("One is kept")).to_be_visible()
+        expect(page.locator(".twin")).to_have_count(0)
+        assert len(names()) == 3 and names() >= {"small0.png", "small1.png"}
+        expect(page.get_by_role("progressbar")).to_have_count(0, timeout=60_000)
+        page.keyboard.press("Control+z")
+        expect(page.get_by_text("Taken back")).to_be_visible()
+        assert names() == {"0.png", "1.png", "small0.png", "small1.png"}
+
+
 def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:
     sha = httpx2.get(f"{served}/api/v1/datasets/cups/pictures?limit=1").json()["pictures"][0]
     with opened(browser, f"{served}/datasets/cups/images/{sha['sha256']}") as page:
@@ -125,3 +163,18 @@ def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:
         page.get_by_role("button", name="Use this part").click()
         expect(page.get_by_text("The crop is saved.")).to_be_visible()
         expect(page.get_by_role("button", name="All of it again")).to_be_visible()
+
+
+def test_a_studio_that_is_away_is_told_until_it_is_back(home: Path, browser: Browser) -> None:
+    page = browser.new_page()
+    away = page.get_by_text("The studio cannot be reached.")
+    try:
+        with running(home) as address:
+            page.goto(f"{address}/datasets")
+            page.wait_for_function("() => document.querySelector('script[data-worker]')")
+            expect(away).to_be_hidden()
+        expect(away).to_be_visible(timeout=30_000)
+        with running(home, "--port", address.rpartition(":")[2]):
+            expect(away).to_be_hidden(timeout=60_000)
+    finally:
+        page.close()

@@ -1,14 +1,19 @@
 """Starting, watching and ordering runs by the API and the pages."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from loraloom.captions.tokens import Counter, Encoded
 from loraloom.dataset import intake
+from loraloom.dataset.readiness.stored import check_stored
 from loraloom.dataset.store import Store
+from loraloom.kinds import Kind
+from loraloom.studio import draft
 from loraloom.studio.job import State
 from loraloom.studio.plans import Measure, Plan
 from loraloom.studio.rows import note
@@ -104,6 +109,67 @@ def test_captions_and_triggers_are_asked_for(client: TestClient, cups: str, base
     told = client.post("/api/v1/jobs", json={"settings": without}).json()["problems"]
     assert "1 of 6 pictures have no caption yet." in told[0]
     assert "trigger" in told[1]
+
+
+def test_errors_of_the_last_check_block_a_start(
+    client: TestClient, studio: Studio, cups: str, base: Path, tmp_path: Path
+) -> None:
+    stored = Store().open(cups)
+    stored.set_concepts([replace(one, trigger="zk person") for one in stored.working.concepts])
+    asked = {"settings": {**settings(base), "kind": "character"}}
+
+    def told() -> dict[str, Any]:
+        (one,) = client.post("/api/v1/recipes", json=asked).json()["readiness"]
+        assert isinstance(one, dict)
+        return one
+
+    assert (told()["standing"], told()["found"]) == ("unchecked", {})
+    good = stored.working.pictures[0].caption
+    stored.set_captions({stored.working.pictures[0].sha256: "zk-person, front view"})
+    (stored.root / "checks").mkdir()
+    check_stored(stored, Kind.CHARACTER, str(base), tmp_path)
+    assert told()["standing"] == "fresh"
+    # The caption that is another than the trigger, and that the trigger is in 5 of 6 captions.
+    assert (told()["errors"], told()["found"]["trigger-inconsistent"]) == (2, 2)
+    assert told()["warnings"] > 0
+    refused = client.post("/api/v1/jobs", json=asked)
+    assert refused.status_code == 422
+    (problem,) = refused.json()["problems"]
+    assert problem.startswith(
+        "The check of cups found 2 errors; the first, in cups: 5 of 6 captions"
+    )
+    assert (
+        client.post(
+            "/api/v1/jobs", json=asked | {"settings": {**asked["settings"], "kind": "style"}}
+        ).status_code
+        == 201
+    )  # another check's errors
+    stored.set_captions({stored.working.pictures[0].sha256: good})
+    assert (told()["standing"], told()["errors"]) == ("older", 2)
+    assert client.post("/api/v1/jobs", json=asked).status_code == 201
+    check_stored(stored, Kind.CHARACTER, str(base), tmp_path)
+    assert (told()["standing"], told()["errors"]) == ("fresh", 0)
+    assert client.post("/api/v1/jobs", json=asked).status_code == 201
+
+
+def test_the_trigger_is_judged_by_the_tokenizer_of_the_base(
+    client: TestClient, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clip:
+        """A stand-in: 49,408 tokens, of which a frequent one is "zk"."""
+
+        vocab_size = 49408
+
+        def __call__(self, text: str, **_: object) -> Any:
+            return Encoded(input_ids=[11_000] if text == "zk" else [2308])
+
+    def warned() -> bool:
+        told = client.post("/api/v1/recipes", json={"settings": settings(base)}).json()
+        return any("Every word of the trigger" in sentence for sentence in told["warnings"])
+
+    assert not warned()
+    monkeypatch.setattr(draft, "light_counter", lambda base: Counter(Clip(), 75, chunked=True))
+    assert warned()
 
 
 def test_looking_keeps_nothing(client: TestClient, cups: str, base: Path) -> None:

@@ -1,6 +1,7 @@
 """The pages of runs: the form of a new one, the queue, one run, two side by side."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, expect
 from tests import studio_server
+from tests.studio_server import until
 from tests.test_web_train import cups, settings, step, too_large
 
 from loraloom.dataset.store import Store
+from loraloom.kinds import Kind
+from loraloom.studio.checks import Aim, Checks
 from loraloom.studio.job import Reason, State
 from loraloom.studio.leases import Leases
 from loraloom.studio.studio import Studio
@@ -84,6 +88,35 @@ def test_the_form_says_why_it_cannot_start(client: TestClient, cups: str, base: 
     assert disabled(wrong)
     assert "batch_size = &#39;many&#39; is not possible" in wrong
     assert Store().open("cups").snapshots() == []
+
+
+def test_the_form_shows_the_last_check(client: TestClient, cups: str, base: Path) -> None:
+    stored, form = Store().open(cups), filled(base)
+    html = client.get("/train/new", params=form).text
+    assert "Not checked yet" in html
+    assert "Check it now" in html
+    asked = {"kind": "character", "base": str(base)}
+    back = client.post("/datasets/cups/checks", data={**form, **asked, "then": "/train/new?x=1"})
+    assert back.headers["location"] == "/train/new?x=1"
+    until(lambda: "All that was found" in client.get("/train/new", params=form).text)
+    html = client.get("/train/new", params=form).text
+    link = re.search(r'href="(/datasets/cups/checks[^"#]*)#too-few"', html)
+    assert link is not None
+    assert 'id="too-few"' in client.get(link[1].replace("&amp;", "&")).text
+    assert "Check it now" not in html
+    assert not disabled(html)
+    stored.set_concepts([replace(one, trigger="zk person") for one in stored.working.concepts])
+    stored.set_captions({stored.working.pictures[0].sha256: "zk-person, front view"})
+    html = client.get("/train/new", params=form).text
+    assert "changed since its last check" in html
+    assert not disabled(html)
+    checks = Checks(stored.root / "measures")
+    checks.run(stored, Aim(Kind.CHARACTER, str(base)))
+    html = client.get("/train/new", params=form).text
+    assert disabled(html)
+    assert "The check of cups found 2 errors" in html
+    refused = client.post("/train/new", data=form)
+    assert refused.status_code == 422
 
 
 def test_only_settings_with_an_effect_are_shown(client: TestClient, cups: str, base: Path) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from loraloom.captions import edit, fix, lint, rules
+from loraloom.captions.concept import known_name
 from loraloom.captions.edit import Edit
 from loraloom.captions.lint import Captioned, Check
+from loraloom.captions.tokens import light_counter
 from loraloom.dataset.caption_file import clean_caption
 from loraloom.dataset.snapshot import Contents, Picture
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CaptionsChanged, DatasetUnknown, LoraloomError
-from loraloom.findings import Finding
 from loraloom.kinds import Kind
 
 
@@ -75,13 +76,25 @@ def edits(contents: Contents, shas: Collection[str], change: Edit) -> list[Chang
     return found
 
 
-def fixes(contents: Contents, kind: Kind, base: str, *, may_assume: bool = False) -> list[Change]:
-    """What would mend the captions: leaks out, standard terms in, the trigger first."""
+def fixes(
+    contents: Contents,
+    kind: Kind,
+    base: str,
+    *,
+    may_assume: bool = False,
+    only: Collection[str] | None = None,
+) -> list[Change]:
+    """What would mend the captions: leaks out, standard terms in, the trigger first.
+
+    `only`: of these pictures; the others tell what the set has.
+    """
     found = []
     for trigger, pictures in by_trigger(contents).items():
         captions = [Captioned(p.sha256, p.caption or None) for p in pictures]
         named = {picture.sha256: picture for picture in pictures}
-        for one in fix.fix(captions, _check(kind, base, trigger), may_assume=may_assume):
+        check = lint.settled(captions, check_for(kind, base, trigger, pictures))
+        chosen = [one for one in captions if only is None or one.item in only]
+        for one in fix.fix(chosen, check, may_assume=may_assume, counter=light_counter(base)):
             if one.after != named[one.item].caption:
                 picture = named[one.item]
                 found.append(
@@ -90,16 +103,6 @@ def fixes(contents: Contents, kind: Kind, base: str, *, may_assume: bool = False
                         one.assumed,
                     )
                 )  # fmt: skip
-    return found
-
-
-def findings(contents: Contents, kind: Kind, base: str) -> dict[str, list[Finding]]:
-    """What is wrong with the captions: SHA-256 -> findings; "" -> those of the whole set."""
-    found: dict[str, list[Finding]] = {}
-    for trigger, pictures in by_trigger(contents).items():
-        captions = [Captioned(p.sha256, p.caption or None) for p in pictures]
-        for one in lint.lint(captions, _check(kind, base, trigger)):
-            found.setdefault(one.item, []).append(one)
     return found
 
 
@@ -133,9 +136,13 @@ def by_trigger(contents: Contents) -> dict[str, list[Picture]]:
     return found
 
 
-def _check(kind: Kind, base: str, trigger: str) -> Check:
+def check_for(kind: Kind, base: str, trigger: str, pictures: Collection[Picture]) -> Check:
+    """What the captions of one trigger are for; where most are clips, a set of clips."""
+    video = 2 * sum(picture.is_clip for picture in pictures) > len(pictures)
+    named = {picture.concept for picture in pictures} if kind is Kind.CONCEPT else set()
+    own = known_name(named.pop()) if len(named) == 1 else ""
     try:
         style = rules.base_style(base)
     except LoraloomError:
         style = rules.BaseStyle("", "tags", False)
-    return Check(kind, trigger, style=style.style, video=style.video)
+    return Check(kind, trigger, own, style=style.style, video=style.video or video)

@@ -69,6 +69,12 @@ def giveaways(concept_words: str, trigger: str) -> tuple[frozenset[Key], bool]:
     return frozenset(key_of(words) for words in phrases) - {()}, not concept_words
 
 
+def known_name(name: str) -> str:
+    """A concept's own words where its folder is called by them: "double_exposure"; else empty."""
+    words = " ".join(name.replace("_", " ").replace("-", " ").split())
+    return words if named(words) else ""
+
+
 def named(concept_words: str) -> tuple[Concept, ...]:
     """The known concepts of that name, in all languages."""
     key = key_of(concept_words)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+from loraloom.errors import LoraloomError
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,62 @@ class Counter:
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         return int(encoded["offset_mapping"][self.limit][0])
+
+
+class Light:
+    """What a Counter asks of a tokenizer, out of a tokenizer.json; torch is not started."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.vocab_size = int(tokenizer.get_vocab_size(with_added_tokens=False))
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        add_special_tokens: bool,
+        verbose: bool,
+        return_offsets_mapping: bool = False,
+    ) -> Encoded:
+        """As transformers' fast tokenizers answer."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return Encoded(input_ids=encoding.ids, offset_mapping=encoding.offsets)
+
+
+class Encoded(dict[str, Any]):
+    """A text's tokens."""
+
+    @property
+    def input_ids(self) -> list[int]:
+        """Their ids."""
+        found: list[int] = self["input_ids"]
+        return found
+
+
+def light_counter(base: str) -> Counter | None:
+    """The counter of an installed base; None where there is no tokenizer.json to read."""
+    from loraloom import families, settings
+
+    try:
+        folder = settings.resolve_base(base)
+        info = families.detect(folder).info
+    except LoraloomError:
+        return None
+    tokenizer = _light(folder / info.limiting_tokenizer / "tokenizer.json")
+    return Counter(tokenizer, info.token_limit, info.chunked) if tokenizer else None
+
+
+@lru_cache(maxsize=4)
+def _light(path: Path) -> Light | None:
+    from tokenizers import Tokenizer
+
+    try:
+        made = Tokenizer.from_file(str(path))
+    except Exception:  # noqa: BLE001 - the library raises nothing narrower
+        return None
+    made.no_truncation()
+    made.no_padding()
+    return Light(made)
 
 
 def counter(base: str) -> Counter:

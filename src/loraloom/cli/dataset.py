@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraloom.cli import check, crop, prepare, regularize
+from loraloom.cli import captions, check, crop, prepare, regularize
 from loraloom.cli.output import messages, print_json
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command()(check.check)
 app.command()(prepare.prepare)
 app.command()(crop.crop)
+app.command()(captions.captions)
 app.command()(regularize.regularize)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="a stored dataset")]
 Json = Annotated[bool, typer.Option("--json", help="one line of JSON")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ PAGE = 60
 """Pictures on a page."""
 NO_CAPTION = "no-caption"
 """Chosen as a finding: pictures without caption, whether they were checked or not."""
+
+LONGEST_TAG = 60
+"""Characters; what is longer is a sentence."""
+_COMMAS = re.compile("[,，、]")
 
 Findings = Mapping[str, Sequence[Finding]]
 """SHA-256 -> what the last check found in the picture."""
@@ -93,6 +98,15 @@ def facets(contents: Contents, findings: Findings) -> Facets:
             codes.update({finding.code for finding in found})
     without = sum(not picture.caption for picture in contents.pictures)
     return Facets(contents.counts(), dict(codes.most_common()), without)
+
+
+def frequent_tags(contents: Contents, most: int = 200) -> list[str]:
+    """What stands between the commas of the captions, the most frequent first."""
+    said: Counter[str] = Counter()
+    for picture in contents.pictures:
+        parts = (part.strip() for part in _COMMAS.split(picture.caption))
+        said.update({part for part in parts if 0 < len(part) <= LONGEST_TAG})
+    return [tag for tag, _ in said.most_common(most)]
 
 
 def _is_meant(picture: Picture, query: Query, words: Collection[str], findings: Findings) -> bool:

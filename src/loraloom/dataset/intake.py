@@ -100,7 +100,7 @@ def store(dataset: StoredDataset, intake: Intake, *, skip_broken: bool = False) 
     known = {concept.name for concept in before.concepts}
     added = tuple(concept for concept in intake.concepts if concept.name not in known)
     old = (replace(p, mask=intake.masks.get(p.sha256, p.mask)) for p in before.pictures)
-    contents = Contents((*old, *intake.pictures), (*before.concepts, *added))
+    contents = Contents((*old, *intake.pictures), (*before.concepts, *added), before.alike)
     more = f", {len(intake.masks)} masks" if intake.masks else ""
     return dataset.put(contents, f"imported {len(intake.pictures)} pictures{more}")
 

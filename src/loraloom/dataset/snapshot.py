@@ -25,6 +25,8 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 Box = tuple[int, int, int, int]
 """Left, top, width, height in pixels."""
+Alike = tuple[str, str]
+"""The SHA-256 of two pictures, the lesser first."""
 LATER = frozenset(("mask", "crop", "frames", "fps", "duration_s"))
 """Fields of a picture that came with format 2."""
 
@@ -90,13 +92,15 @@ class Contents:
 
     pictures: tuple[Picture, ...] = ()
     concepts: tuple[Concept, ...] = ()
+    alike: tuple[Alike, ...] = ()
+    """Pairs that look like copies and are kept both."""
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 over what pictures, captions, masks, crops and concepts are.
 
         Whatever the files are called, in whatever order, and whoever drew them. A concept without
-        pictures does not count.
+        pictures does not count, nor which pictures are kept though they are alike.
         """
         used = {picture.concept for picture in self.pictures}
         content = {
@@ -124,6 +128,7 @@ class Contents:
             "hash": self.hash,
             "concepts": [asdict(concept) for concept in self.concepts],
             "pictures": [picture.to_json() for picture in self.pictures],
+            **({"alike": self.alike} if self.alike else {}),
         }
 
 
@@ -176,6 +181,7 @@ def from_json(tree: Mapping[str, Any], where: str) -> Contents:
         contents = Contents(
             tuple(map(_picture, tree["pictures"])),
             tuple(Concept(**concept) for concept in tree["concepts"]),
+            tuple(alike_pair(first, second) for first, second in tree.get("alike", ())),
         )
         sound = contents.hash == tree["hash"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -237,6 +243,11 @@ def clean_name(text: str) -> str:
     """One line of NFC text."""
     sound = text.encode("utf-8", "replace").decode().replace("\0", "")
     return " ".join(unicodedata.normalize("NFC", sound).split())
+
+
+def alike_pair(one: str, other: str) -> Alike:
+    """Two pictures in the order that pairs have."""
+    return (one, other) if one < other else (other, one)
 
 
 def in_use(concepts: Iterable[Concept], pictures: Iterable[Picture]) -> tuple[Concept, ...]:

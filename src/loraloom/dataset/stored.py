@@ -21,6 +21,7 @@ from loraloom.dataset.snapshot import (
     Concept,
     Contents,
     Picture,
+    alike_pair,
     check_concept,
     from_json,
     in_use,
@@ -118,7 +119,9 @@ class StoredDataset:
     def put(self, contents: Contents, what: str) -> Contents:
         """As `edit`, for those who hold the lock."""
         concepts = tuple(map(check_concept, in_use(contents.concepts, contents.pictures)))
-        contents = replace(contents, concepts=concepts)
+        present = {picture.sha256 for picture in contents.pictures}
+        alike = tuple(pair for pair in contents.alike if present.issuperset(pair))
+        contents = replace(contents, concepts=concepts, alike=alike)
         if not self.exists:
             write_atomic(self._state_path(0), _encode({**Contents().to_json(), "edit": "made"}))
             self._write_state(1, contents, what)
@@ -141,6 +144,18 @@ class StoredDataset:
         """Take pictures out of the working set; snapshots keep them. Raises DatasetUnknown."""
         gone = dict.fromkeys(shas, "")
         return self._change_pictures(gone, lambda p, _: None, f"took out {len(gone)} pictures")
+
+    def keep_both(self, one: str, other: str) -> Contents:
+        """Let two pictures stand that look like copies of each other. Raises DatasetUnknown."""
+        pair = alike_pair(one, other)
+
+        def apply(contents: Contents) -> Contents:
+            present = {picture.sha256 for picture in contents.pictures}
+            if missing := sorted({*pair} - present):
+                raise DatasetUnknown(f"{self.name} has no picture {missing[0][:12]}.")
+            return replace(contents, alike=tuple(sorted({*contents.alike, pair})))
+
+        return self.edit(apply, "kept two pictures that are alike")
 
     def set_crops(self, parts: Mapping[str, Box | None], what: str = "crops") -> Contents:
         """Use a part of pictures, named by SHA-256; None: all of it again.

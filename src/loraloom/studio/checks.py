@@ -35,6 +35,8 @@ class Running:
     total: int = 0
     error: str = ""
     ended: bool = False
+    again: bool = False
+    """It was asked for once more meanwhile: the dataset may be another by now."""
 
 
 class Checks:
@@ -72,10 +74,11 @@ class Checks:
             return self._running.get((stored.name, aim))
 
     def start(self, stored: StoredDataset, aim: Aim) -> Running:
-        """Begin a check, unless the same one is under way."""
+        """Begin a check; one that is under way is followed by another."""
         with self._lock:
             under_way = self._running.get((stored.name, aim))
             if under_way and not under_way.ended:
+                under_way.again = True
                 return under_way
             running = self._running[stored.name, aim] = Running()
         work = threading.Thread(target=self._work, args=(stored, aim, running), daemon=True)
@@ -94,6 +97,18 @@ class Checks:
             process.kill()
 
     def _work(self, stored: StoredDataset, aim: Aim, running: Running) -> None:
+        try:
+            while True:
+                self._check(stored, aim, running)
+                with self._lock:
+                    if running.error or not running.again:
+                        running.ended = True
+                        return
+                    running.again = False
+        finally:
+            running.ended = True
+
+    def _check(self, stored: StoredDataset, aim: Aim, running: Running) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "loraloom.dataset.readiness.stored"],
             stdin=subprocess.PIPE,
@@ -115,7 +130,6 @@ class Checks:
         finally:
             process.wait()
             self._processes.discard(process)
-            running.ended = True
 
     def _hear(self, told: dict[str, object], running: Running) -> None:
         if "end" in told:

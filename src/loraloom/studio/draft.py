@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loraloom import families, kinds
+from loraloom.captions.tokens import light_counter
 from loraloom.captions.trigger import common_words
 from loraloom.config import TrainConfig, Tree
 from loraloom.dataset import reference
@@ -14,8 +15,10 @@ from loraloom.errors import BaseUnknown, ConfigInvalid, LoraloomError
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.kinds import Kind
 from loraloom.settings import STARTER, base_folders, resolve_base
+from loraloom.studio import readiness
 from loraloom.studio.datasets import Datasets, folders
 from loraloom.studio.plans import Plans
+from loraloom.studio.readiness import Readiness
 from loraloom.train import recipe
 from loraloom.train.recipe import Preset
 
@@ -28,7 +31,7 @@ class Remark:
     """Something about a start."""
 
     about: str
-    """A stable name: dataset, captions, trigger, base, settings, memory."""
+    """A stable name: dataset, captions, readiness, trigger, base, settings, memory."""
     sentence: str
 
 
@@ -55,6 +58,8 @@ class Draft:
     info: FamilyInfo
     profile: BaseProfile
     pictures: Pictures | None
+    checked: tuple[Readiness, ...]
+    """The last check of each stored dataset."""
     blocking: tuple[Remark, ...]
     warnings: tuple[Remark, ...]
 
@@ -92,16 +97,21 @@ def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) ->
             blocking.append(Remark("dataset", str(error)))
     config, wrong = _complete(tree, info, profile, preset, pictures)
     blocking += wrong
+    checked: tuple[Readiness, ...] = ()
     if pictures is not None:
         blocking += _missing(config, info, pictures)
+        named = folders({"data": data})
+        checked = tuple(readiness.look(named, config.kind, config.base, info.id))
+        blocking += _unready(checked)
     if not wrong and plans is not None and (plan := plans.known(config)) and not plan.fits:
         blocking.append(
             Remark("memory", f"It needs about {plan.unchanged.peak_mib / 1024:.1f} GiB of memory, "
                    f"and {plan.card} has {plan.available_mib / 1024:.1f} GiB.")
         )  # fmt: skip
     return Draft(
-        config, info, profile, pictures, tuple(blocking), tuple(_warnings(config, pictures))
-    )
+        config, info, profile, pictures, checked, tuple(blocking),
+        tuple(_warnings(config, pictures)),
+    )  # fmt: skip
 
 
 def own_default(tree: Tree, name: str, draft: Draft, preset: Preset) -> object:
@@ -240,6 +250,27 @@ def _missing(config: TrainConfig, info: FamilyInfo, pictures: Pictures) -> Itera
         )
 
 
+def _unready(checked: Iterable[Readiness]) -> Iterator[Remark]:
+    """Errors that the check of this state has found."""
+    for one in checked:
+        if not one.errors:
+            continue
+        found = one.errors[0]
+        where = found.item or one.dataset
+        if len(one.errors) == 1:
+            yield Remark(
+                "readiness",
+                f"The check of {one.dataset} found an error, in {where}: {found.message} Mend it, "
+                "and check again.",
+            )
+        else:
+            yield Remark(
+                "readiness",
+                f"The check of {one.dataset} found {len(one.errors)} errors; the first, in "
+                f"{where}: {found.message} Mend them, and check again.",
+            )
+
+
 def _warnings(config: TrainConfig, pictures: Pictures | None) -> Iterator[Remark]:
     if pictures is not None and pictures.count:
         sizes = kinds.clips() if pictures.clips else kinds.info(config.kind)
@@ -256,7 +287,9 @@ def _warnings(config: TrainConfig, pictures: Pictures | None) -> Iterator[Remark
                 f"{pictures.count} pictures are many for this kind: {least} to {most} are "
                 "recommended.",
             )
-    if config.trigger and common_words(config.trigger):
+    counter = light_counter(str(config.base))
+    ids, size = (counter.ids, counter.vocabulary_size) if counter else (None, 0)
+    if config.trigger and common_words(config.trigger, ids, size):
         yield Remark(
             "trigger",
             "Every word of the trigger is a common one, which the base knows already: add a rare "

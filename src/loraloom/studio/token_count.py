@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
-from loraloom import families, settings
-from loraloom.errors import LoraloomError
+from loraloom.captions.tokens import light_counter
 
 
 @dataclass(frozen=True)
@@ -23,26 +19,7 @@ class Tokens:
 
 def count_tokens(base: str, caption: str) -> Tokens | None:
     """None where the base is not installed, or its tokenizer is of another kind."""
-    try:
-        folder = settings.resolve_base(base)
-        family = families.detect(folder).info
-    except LoraloomError:
+    counter = light_counter(base)
+    if counter is None:
         return None
-    tokenizer = _tokenizer(folder / family.limiting_tokenizer / "tokenizer.json")
-    if tokenizer is None:
-        return None
-    ids = tokenizer.encode(caption, add_special_tokens=False).ids
-    return Tokens(len(ids), family.token_limit, family.chunked)
-
-
-@lru_cache(maxsize=4)
-def _tokenizer(path: Path) -> Any:
-    from tokenizers import Tokenizer
-
-    try:
-        made = Tokenizer.from_file(str(path))
-    except Exception:  # noqa: BLE001 - the library raises nothing narrower
-        return None
-    made.no_truncation()
-    made.no_padding()
-    return made
+    return Tokens(len(counter.ids(caption)), counter.limit, counter.chunked)

@@ -75,6 +75,12 @@ def _rows(reading: Reading, file: SourceFile) -> Iterator[tuple[str, Row]]:
         )  # fmt: skip
 
 
+def read_rows(text: str, suffix: str) -> Iterator[Row]:
+    """The rows of a .jsonl or .csv. Raises ValueError, RecursionError, csv.Error."""
+    rows = _json_rows(text) if suffix == ".jsonl" else _csv_rows(text)
+    return (row for _, row in rows)
+
+
 def _json_rows(text: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

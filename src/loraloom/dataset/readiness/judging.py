@@ -14,7 +14,7 @@ from loraloom.dataset.readiness.listing import Picture
 from loraloom.dataset.readiness.picture import Measures
 from loraloom.families.info import FrameRule
 from loraloom.findings import Finding, Severity
-from loraloom.kinds import Kind, info
+from loraloom.kinds import Kind, clips, info
 
 SMALL_PX = 512
 """Below this, document 001 asks for another picture."""
@@ -84,8 +84,11 @@ def judge_cast(tints: Sequence[colour.Tint]) -> Iterator[Finding]:
         )
 
 
-def judge_size(count: int, kind: Kind) -> Iterator[Finding]:
-    """Too few or too many pictures for the kind."""
+def judge_size(count: int, kind: Kind, *, moving: bool = False) -> Iterator[Finding]:
+    """Too few or too many pictures for the kind, or clips."""
+    if moving:
+        yield from _judge_clips_size(count)
+        return
     sizes, few = info(kind), Severity.WARNING
     if count < sizes.recommended_from:
         if count >= sizes.minimum:
@@ -112,28 +115,73 @@ def judge_size(count: int, kind: Kind) -> Iterator[Finding]:
         )
 
 
-def judge_copies(
+def _judge_clips_size(count: int) -> Iterator[Finding]:
+    sizes = clips()
+    if count < sizes.recommended_from:
+        wanted = f"{sizes.recommended_from} to {sizes.recommended_to}"
+        yield Finding(
+            "too-few",
+            Severity.WARNING if count < sizes.minimum else Severity.HINT,
+            "",
+            f"{count} clips; {wanted} are recommended, {sizes.minimum} at least.",
+            float(count),
+            float(sizes.minimum),
+            f"Add {sizes.recommended_from - count} more clips that differ from these.",
+        )
+    if count > sizes.maximum:
+        yield Finding(
+            "too-many",
+            Severity.WARNING,
+            "",
+            f"{count} clips; beyond {sizes.maximum} a set gains nothing.",
+            float(count),
+            float(sizes.maximum),
+            f"Keep the best {sizes.recommended_to} to {sizes.maximum}.",
+        )
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A picture that another one is kept for; both by name."""
+
+    kept: str
+    name: str
+    difference: float | None
+    """None where they are copies by way of a third."""
+    mirrored: bool
+
+
+def find_copies(
     pictures: Sequence[Picture], sizes: Sequence[tuple[int, int]], pairs: Sequence[Pair]
-) -> Iterator[Finding]:
-    """One finding for each copy but the best of its group; `sizes`: (pixels, bytes)."""
+) -> Iterator[Copy]:
+    """Each copy but the best of its group; `sizes`: (pixels, bytes)."""
     inside = [p for p in pairs if pictures[p.first].concept == pictures[p.second].concept]
-    mirrored = {frozenset((pair.first, pair.second)): pair for pair in inside}
+    direct = {frozenset((pair.first, pair.second)): pair for pair in inside}
     for group in groups(inside):
         kept = max(group, key=lambda number: (*sizes[number], -number))
         for number in group:
-            if number == kept:
-                continue
-            pair = mirrored.get(frozenset((number, kept)))
-            how = "mirrored copy" if pair and pair.mirrored else "near-duplicate"
-            yield Finding(
-                "near-duplicate",
-                Severity.WARNING,
-                pictures[number].name,
-                f"A {how} of {pictures[kept].name}: it would count twice.",
-                round(pair.difference, 3) if pair else None,
-                SAME,
-                f"Take it out and keep {pictures[kept].name}, the largest.",
-            )
+            if number != kept:
+                pair = direct.get(frozenset((number, kept)))
+                yield Copy(
+                    pictures[kept].name,
+                    pictures[number].name,
+                    round(pair.difference, 3) if pair else None,
+                    bool(pair and pair.mirrored),
+                )
+
+
+def judge_copy(copy: Copy) -> Finding:
+    """What is told of it."""
+    how = "mirrored copy" if copy.mirrored else "near-duplicate"
+    return Finding(
+        "near-duplicate",
+        Severity.WARNING,
+        copy.name,
+        f"A {how} of {copy.kept}: it would count twice.",
+        copy.difference,
+        SAME,
+        f"Take it out and keep {copy.kept}, the largest.",
+    )
 
 
 def _resolution(name: str, found: Measures, native: Native) -> Iterator[Finding]:

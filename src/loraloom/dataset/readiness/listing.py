@@ -30,7 +30,10 @@ class Picture:
 
 
 def list_pictures(root: Path) -> list[Picture]:
-    """Every picture in `root` and its subfolders by name. Raises FolderMissing, FolderEmpty."""
+    """Every picture and clip in `root` and its subfolders by name.
+
+    Raises FolderMissing, FolderEmpty.
+    """
     if not root.exists():
         raise FolderMissing(f"The folder {root} does not exist; check the path")
     if not root.is_dir():
@@ -44,6 +47,11 @@ def list_pictures(root: Path) -> list[Picture]:
             f"{root} holds no picture; expected files such as 01.png with a caption in 01.txt"
         )
     return sorted(pictures, key=lambda picture: picture.name)
+
+
+def is_clip(path: Path) -> bool:
+    """Whether it moves, by its name."""
+    return path.suffix.lower() in images.CLIP_SUFFIXES
 
 
 def triggers(pictures: list[Picture]) -> dict[str, str]:
@@ -73,7 +81,7 @@ def _pictures_of(root: Path, folder: Path, names: list[str]) -> list[Picture]:
             folder / name, (inside / name).as_posix(), concept, _read(captions.get(_stem(name)))
         )
         for name in seen
-        if name.suffix.lower() in images.SUFFIXES
+        if name.suffix.lower() in images.SUFFIXES | images.CLIP_SUFFIXES
     ]
 
 

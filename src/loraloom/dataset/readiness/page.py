@@ -51,6 +51,9 @@ TITLES = {
     "too-long": "caption too long",
     "same-clothing": "same clothing",
     "truncated": "caption cut off",
+    "clip-length": "length of clips",
+    "clip-rate": "several frame rates",
+    "clip-size": "several sizes of clips",
 }
 GROUPS = {
     "error": "must be mended",

@@ -12,13 +12,13 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loraloom.dataset.snapshot import Contents
+from loraloom.dataset.snapshot import Alike, Contents, alike_pair
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import LoraloomError
 from loraloom.files import write_atomic
@@ -42,6 +42,17 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class CopyOf:
+    """A picture that another one is kept for; both by SHA-256."""
+
+    kept: str
+    copy: str
+    difference: float | None
+    """None where they are copies by way of a third."""
+    mirrored: bool
+
+
+@dataclass(frozen=True)
 class Report:
     """What a check found, and of which state of the dataset."""
 
@@ -59,6 +70,11 @@ class Report:
     findings: tuple[Finding, ...]
     shas: Mapping[str, str]
     """The name in a finding -> the SHA-256 of the picture."""
+    copies: tuple[CopyOf, ...] = ()
+    looked_for: tuple[str, ...] = ()
+    """The codes of what would have been found."""
+    unmeasured: tuple[str, ...] = ()
+    """What could not be looked at, and why."""
 
     def by_picture(self) -> dict[str, list[Finding]]:
         """SHA-256 -> what was found in the picture."""
@@ -71,6 +87,25 @@ class Report:
             if finding.item in self.shas:
                 found.setdefault(self.shas[finding.item], []).append(finding)
         return found
+
+    def keeping(self, alike: Collection[Alike]) -> Report:
+        """Without the copies that are kept on purpose."""
+        meant = {one for one in self.copies if alike_pair(one.kept, one.copy) in alike}
+        if not meant:
+            return self
+        shas = {one.copy for one in meant}
+        findings = tuple(
+            finding
+            for finding in self.findings
+            if finding.code != "near-duplicate" or self.shas.get(finding.item) not in shas
+        )
+        named = {finding.item for finding in findings if finding.item in self.shas}
+        return replace(
+            self,
+            findings=findings,
+            copies=tuple(one for one in self.copies if one not in meant),
+            spotless=self.pictures - len(named),
+        )
 
     def counts(self) -> Counter[Severity]:
         """How many findings there are of each severity."""
@@ -95,25 +130,34 @@ def check_stored(
     stored: StoredDataset, kind: Kind, base: str, measures: Path, progress: Progress | None = None
 ) -> Report:
     """Check the working set, and keep the report. Raises BaseUnknown, DatasetDamaged."""
+    from loraloom.captions.tokens import light_counter
     from loraloom.dataset.readiness.check import check_pictures
     from loraloom.dataset.readiness.kept import KeptMeasures
     from loraloom.dataset.readiness.listing import Picture, triggers
+    from loraloom.dataset.readiness.moving import Clip
     from loraloom.dataset.readiness.native import native_of
 
     contents, native = stored.working, native_of(base)
     names = names_of(contents)
-    pictures = [
-        Picture(stored.objects.path(p.sha256), names[p.sha256], p.concept, p.caption)
+    listed = {
+        p.sha256: Picture(stored.objects.path(p.sha256), names[p.sha256], p.concept, p.caption)
         for p in contents.pictures
-        if not p.is_clip
+    }
+    pictures = [listed[p.sha256] for p in contents.pictures if not p.is_clip]
+    clips = [
+        Clip(listed[p.sha256], p.width_px, p.height_px, p.fps, p.duration_s)
+        for p in contents.pictures
+        if p.is_clip
     ]
     said = {concept.name: concept.trigger for concept in contents.concepts if concept.trigger}
-    words = triggers(pictures) | said
+    words = triggers([*listed.values()]) | said
     alone = next(iter(words.values()), "") if len(contents.concepts) == 1 else ""
     measure = KeptMeasures(measures)
     found = check_pictures(
-        stored.root, pictures, kind, native, words, alone, measure=measure, progress=progress
-    )
+        stored.root, pictures, kind, native, words, alone, measure=measure, progress=progress,
+        clips=clips, counter=light_counter(base),
+    )  # fmt: skip
+    shas = {name: sha256 for sha256, name in names.items()}
     report = Report(
         contents.hash,
         kind,
@@ -121,24 +165,34 @@ def check_stored(
         native.title,
         native.side_px,
         time.time(),
-        len(pictures),
+        len(listed),
         found.spotless,
         tuple(Coverage(p.name, p.count, p.least, p.most) for p in found.coverage),
         found.findings,
-        {name: sha256 for sha256, name in names.items()},
+        shas,
+        tuple(
+            CopyOf(shas[one.kept], shas[one.name], one.difference, one.mirrored)
+            for one in found.copies
+        ),
+        found.looked_for,
+        found.unmeasured,
     )
     write_atomic(_place(stored, kind, base), json.dumps(asdict(report)).encode(), durable=False)
     return report
 
 
 def last_report(stored: StoredDataset, kind: Kind, base: str) -> Report | None:
-    """What the last check for this kind and base found, perhaps of an earlier state."""
+    """What the last check for this kind and base found, perhaps of an earlier state.
+
+    Copies that are kept on purpose are not among it.
+    """
     path = _place(stored, kind, base)
     try:
         facts = path.stat()
     except OSError:
         return None
-    return _remembered(path, facts.st_ino, facts.st_mtime_ns, facts.st_size)
+    found = _remembered(path, facts.st_ino, facts.st_mtime_ns, facts.st_size)
+    return found and found.keeping(frozenset(stored.working.alike))
 
 
 @lru_cache(maxsize=4)
@@ -152,6 +206,9 @@ def _remembered(path: Path, inode: int, changed_ns: int, size: int) -> Report | 
                 "kind": Kind(tree["kind"]),
                 "coverage": tuple(Coverage(**part) for part in tree["coverage"]),
                 "findings": tuple(_findings(tree["findings"])),
+                "copies": tuple(CopyOf(**one) for one in tree.get("copies", ())),
+                "looked_for": tuple(tree.get("looked_for", ())),
+                "unmeasured": tuple(tree.get("unmeasured", ())),
             }
         )
     except (OSError, ValueError, TypeError, KeyError):

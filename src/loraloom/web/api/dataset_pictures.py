@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from loraloom.captions import bulk
+from loraloom.captions import bulk, exchange
+from loraloom.captions.completeness import Row, matrix
 from loraloom.captions.edit import Edit
+from loraloom.captions.exchange import Given, Shape
 from loraloom.dataset import gallery
 from loraloom.dataset.gallery import PAGE
 from loraloom.dataset.snapshot import Contents, Picture
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CaptionEditInvalid, DatasetUnknown
+from loraloom.settings import intake_limits
 from loraloom.studio.thumbs import Side
 from loraloom.studio.workbench import Workbench
 from loraloom.web.api.datasets import Strict, Text, Version, state
@@ -78,12 +85,75 @@ class EditBody(Strict):
     dry_run: bool = False
 
 
+class MendBody(Strict):
+    """Whose captions to mend."""
+
+    pictures: Shas | None = None
+    """By SHA-256; none: all of the dataset."""
+    complete: bool = False
+    dry_run: bool = False
+
+
+class PairBody(Strict):
+    """Two pictures by SHA-256."""
+
+    pictures: tuple[str, str]
+
+
 class Edited(BaseModel):
     """One caption before and after."""
 
     sha256: str
     before: str
     after: str
+
+
+class RowBody(BaseModel):
+    """One picture, and what its caption does not tell."""
+
+    sha256: str
+    name: str
+    missing: list[str]
+
+
+class CompletenessBody(BaseModel):
+    """What captions must tell; `next` is the `after` of the rows behind these."""
+
+    facets: list[str]
+    """None where the kind asks for nothing in particular."""
+    pictures: int
+    incomplete: int
+    rows: list[RowBody]
+    next: str | None
+
+
+class CaptionRow(Strict):
+    """A caption, and the picture that it is of: by its file's name, or by its SHA-256."""
+
+    name: str = Field(max_length=500)
+    text: str = Field(max_length=20_000)
+    concept: str = Field(default="", max_length=200)
+    sha256: str = Field(default="", max_length=64)
+
+
+class TakeBody(Strict):
+    """Captions to be taken in."""
+
+    captions: list[CaptionRow] = Field(default=[], max_length=100_000)
+    upload: str = Field(default="", max_length=64)
+    """Of a ZIP of text files, a .csv, a .jsonl or a .txt."""
+    dry_run: bool = False
+
+
+class TakenBody(BaseModel):
+    """What became of captions that were handed in."""
+
+    changed: list[Edited]
+    same: int
+    unknown: list[str]
+    """Names that no picture has."""
+    ambiguous: list[str]
+    """Names that several pictures have."""
 
 
 class SomeBody(Strict):
@@ -102,6 +172,14 @@ class Count(BaseModel):
     """How many pictures the dataset has now."""
 
     pictures: int
+
+
+def rows_after(rows: Sequence[Row], after: str, limit: int) -> tuple[Sequence[Row], str | None]:
+    """Some rows of a matrix, and the `after` of those behind them."""
+    places = {row.picture.sha256: place for place, row in enumerate(rows, 1)}
+    start = places.get(after, 0)
+    shown = rows[start : start + limit]
+    return shown, shown[-1].picture.sha256 if start + limit < len(rows) else None
 
 
 def _body(picture: Picture) -> DatasetPictureBody:
@@ -136,9 +214,11 @@ def list_pictures(
 
 
 @router.get("/pictures/{sha256}")
-def show_picture(stored: DatasetNow, sha256: Sha, response: Response) -> DatasetPictureBody:
-    """One picture; its ETag is for the If-Match of a change."""
-    return _tagged(response, bulk.find(stored, stored.working, sha256))
+def show_picture(
+    stored: DatasetNow, sha256: Sha, response: Response, v: Version = ""
+) -> DatasetPictureBody:
+    """One picture, now or in a version; its ETag is for the If-Match of a change."""
+    return _tagged(response, bulk.find(stored, state(stored, v), sha256))
 
 
 def _tagged(response: Response, picture: Picture) -> DatasetPictureBody:
@@ -185,6 +265,100 @@ def edit_captions(stored: DatasetNow, new: EditBody) -> list[Edited]:
     if not new.dry_run:
         bulk.write(stored, found, f"edited {len(found)} captions")
     return [Edited(sha256=one.sha256, before=one.before, after=one.after) for one in found]
+
+
+@router.get("/completeness")
+def completeness(
+    bench: BenchNow,
+    stored: DatasetNow,
+    all_: Annotated[bool, Query(alias="all")] = False,
+    after: Version = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = PAGE,
+) -> CompletenessBody:
+    """What captions must tell for what the dataset is for, and which of it each leaves out.
+
+    Only those that leave something out; with `all` every picture.
+    """
+    aim = bench.checks.aim(stored)
+    found = matrix(stored.working, aim.kind, aim.base)
+    rows, more = rows_after(found.rows if all_ else found.incomplete, after, limit)
+    return CompletenessBody(
+        facets=list(found.facets),
+        pictures=len(found.rows),
+        incomplete=len(found.incomplete),
+        rows=[
+            RowBody(
+                sha256=row.picture.sha256,
+                name=row.picture.name,
+                missing=[facet for facet in found.facets if facet in row.missing],
+            )
+            for row in rows
+        ],
+        next=more,
+    )
+
+
+@router.get("/captions", response_class=FileResponse)
+def export_captions(
+    bench: BenchNow, stored: DatasetNow, to: Shape = "txt", v: Version = ""
+) -> FileResponse:
+    """The captions alone: a ZIP of text files, or a table with file_name, text, concept, sha256."""
+    ending = "zip" if to == "txt" else to
+    folder = bench.cache / "exports" / secrets.token_hex(8)
+    folder.mkdir(parents=True)
+    try:
+        exchange.write(state(stored, v), to, folder / "captions")
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return FileResponse(
+        folder / "captions",
+        media_type={"txt": "application/zip", "csv": "text/csv"}.get(to, "application/jsonl"),
+        filename=f"{stored.name}-captions.{ending}",
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+@router.post("/captions")
+def take_captions(bench: BenchNow, stored: DatasetNow, new: TakeBody) -> TakenBody:
+    """Take captions in for pictures that are there, by SHA-256 or name, in one step that can be
+    undone: those of the body, or of an upload as `GET` gives it."""
+    given = [Given(**row.model_dump()) for row in new.captions]
+    if new.upload:
+        path, name = bench.uploads.path(new.upload), bench.uploads.get(new.upload).name
+        given += exchange.read(path, name, intake_limits())
+    found = exchange.take(stored.working, given)
+    if not new.dry_run:
+        bulk.write(stored, found.changes, f"captions of {len(given)} pictures taken in")
+        if new.upload:
+            bench.uploads.remove(new.upload)
+    return TakenBody(
+        changed=[Edited(sha256=c.sha256, before=c.before, after=c.after) for c in found.changes],
+        same=found.same,
+        unknown=list(found.unknown),
+        ambiguous=list(found.ambiguous),
+    )
+
+
+@router.post("/mends")
+def mend_captions(bench: BenchNow, stored: DatasetNow, new: MendBody) -> list[Edited]:
+    """Mend captions for what the dataset is for, in one step that can be undone.
+
+    Leaks go, standard terms and the trigger come. With `complete`, what a caption does not tell is
+    filled with neutral terms.
+    """
+    aim = bench.checks.aim(stored)
+    only = None if new.pictures is None else frozenset(new.pictures)
+    found = bulk.fixes(stored.working, aim.kind, aim.base, may_assume=new.complete, only=only)
+    if not new.dry_run:
+        bulk.write(stored, found, "mended captions")
+    return [Edited(sha256=one.sha256, before=one.before, after=one.after) for one in found]
+
+
+@router.post("/alike")
+def keep_both(stored: DatasetNow, new: PairBody) -> Count:
+    """Let two pictures stand that look like copies: no check tells of them any more."""
+    return Count(pictures=len(stored.keep_both(*new.pictures).pictures))
 
 
 @router.post("/moves")

@@ -160,6 +160,16 @@ class PartBody(BaseModel):
     most: int
 
 
+class CopyBody(BaseModel):
+    """A picture that another one is kept for, both by SHA-256; `difference` is from 0 on, null
+    where they are copies by way of a third."""
+
+    kept: str
+    copy_: str = Field(serialization_alias="copy")
+    difference: float | None
+    mirrored: bool
+
+
 class CheckBody(BaseModel):
     """A check: what it found (of the last state that was checked), or how far it is."""
 
@@ -175,6 +185,11 @@ class CheckBody(BaseModel):
     spotless: int
     coverage: list[PartBody]
     findings: list[FindingBody]
+    copies: list[CopyBody]
+    looked_for: list[str]
+    """The codes of what would have been found."""
+    unmeasured: list[str]
+    """What could not be looked at, and why."""
 
 
 class NewCheck(Strict):
@@ -395,6 +410,12 @@ def show_check(
         ]
         if report
         else [],
+        copies=[
+            CopyBody(kept=c.kept, copy_=c.copy, difference=c.difference, mirrored=c.mirrored)
+            for c in (report.copies if report else ())
+        ],
+        looked_for=list(report.looked_for) if report else [],
+        unmeasured=list(report.unmeasured) if report else [],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,8 +10,11 @@ from pydantic import BaseModel
 
 from loraloom.config_tree import to_toml
 from loraloom.errors import ConfigInvalid
+from loraloom.findings import Severity
+from loraloom.kinds import Kind
 from loraloom.studio import draft
 from loraloom.studio.plans import Plan
+from loraloom.studio.readiness import Readiness, Standing
 from loraloom.train.recipe import Preset
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
@@ -23,6 +27,23 @@ class Asked(BaseModel):
 
     settings: dict[str, Any]
     preset: Preset = "standard"
+
+
+class ReadinessBody(BaseModel):
+    """The last check of a dataset that settings name, for the kind and the base of the run.
+
+    `standing` is "unchecked" where there was none, and "older" where it was of another state of the
+    dataset; errors of a "fresh" one stand in the way of a start.
+    """
+
+    dataset: str
+    kind: Kind
+    base: str
+    standing: Standing
+    found: dict[str, int]
+    """The code of a finding -> how many."""
+    errors: int
+    warnings: int
 
 
 class RecipeBody(BaseModel):
@@ -39,6 +60,7 @@ class RecipeBody(BaseModel):
     blocking: list[str]
     """What stands in the way of a start."""
     warnings: list[str]
+    readiness: list[ReadinessBody]
 
 
 @router.post("/recipes")
@@ -55,6 +77,20 @@ def complete(studio: StudioNow, asked: Asked) -> RecipeBody:
         effective_learning_rate=found.config.effective_learning_rate,
         blocking=[remark.sentence for remark in found.blocking],
         warnings=[remark.sentence for remark in found.warnings],
+        readiness=list(map(_readiness, found.checked)),
+    )
+
+
+def _readiness(one: Readiness) -> ReadinessBody:
+    counts = one.report.counts() if one.report else Counter[Severity]()
+    return ReadinessBody(
+        dataset=one.dataset,
+        kind=one.kind,
+        base=one.base,
+        standing=one.standing,
+        found={group.code: group.count for group in one.groups},
+        errors=counts[Severity.ERROR],
+        warnings=counts[Severity.WARNING],
     )
 
 

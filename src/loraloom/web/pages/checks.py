@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
@@ -11,27 +12,34 @@ from starlette.responses import Response
 from loraloom import families, settings
 from loraloom.captions import bulk
 from loraloom.dataset.readiness.stored import Report
+from loraloom.dataset.snapshot import Contents, Picture
 from loraloom.errors import CaptionEditInvalid
 from loraloom.findings import Finding, Severity
-from loraloom.kinds import Kind, info
+from loraloom.kinds import Kind, clips, info
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.checks import Aim
 from loraloom.web.api.datasets import Text
 from loraloom.web.bench import BenchNow, DatasetNow
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common
+from loraloom.web.pages.preferences import own
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
 from loraloom.web.who import PersonNow
 
 router = APIRouter(prefix="/datasets/{dataset}")
+ShaOfForm = Annotated[str, Form(pattern="^[0-9a-f]{64}$")]
 SHOWN = 12
 MENDED_BY_WORDS = frozenset(
     ("trigger-missing", "trigger-inconsistent", "identity-leak", "style-leak", "object-leak",
-     "concept-leak", "scene-leak", "vocabulary", "too-long", "incomplete", "too-brief")
+     "concept-leak", "scene-leak", "vocabulary", "too-long", "truncated")
 )  # fmt: skip
 """What a fix of the captions takes away."""
+OF_TRIGGERS = frozenset(("trigger-missing", "trigger-inconsistent"))
+"""Of these, what is mended needs a trigger that somebody has said."""
+COMPLETED = frozenset(("incomplete", "too-brief"))
+"""What only assumed words take away, which are looked at before they are written."""
 TAKEN_OUT = frozenset(("near-duplicate", "unreadable", "blur", "exposure", "faces"))
 """Where taking the pictures out is one way to mend it."""
 
@@ -42,7 +50,7 @@ class Group:
 
     code: str
     findings: tuple[Finding, ...]
-    shas: dict[str, str]
+    shas: Mapping[str, str]
 
     @property
     def severity(self) -> Severity:
@@ -66,13 +74,39 @@ class Group:
         return list(dict.fromkeys(filter(None, found)))
 
 
-def groups(report: Report) -> list[Group]:
-    """The findings by their codes, the gravest first."""
-    codes = dict.fromkeys(finding.code for finding in report.findings)
+def groups(report: Report, present: Collection[str]) -> list[Group]:
+    """The findings by their codes, the gravest first, but of pictures that are gone."""
+    found: dict[str, list[Finding]] = {}
+    for finding in report.findings:
+        sha256 = report.shas.get(finding.item)
+        if sha256 is None or sha256 in present:
+            found.setdefault(finding.code, []).append(finding)
+    return [Group(code, tuple(own), report.shas) for code, own in found.items()]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that look like copies: the one that would be kept is on the left."""
+
+    left: Picture
+    right: Picture
+    difference: float | None
+    mirrored: bool
+
+
+def pairs(report: Report, present: Mapping[str, Picture]) -> list[Pair]:
+    """Those of which both are there still."""
     return [
-        Group(code, tuple(f for f in report.findings if f.code == code), dict(report.shas))
-        for code in codes
+        Pair(present[one.kept], present[one.copy], one.difference, one.mirrored)
+        for one in report.copies
+        if one.kept in present and one.copy in present
     ]
+
+
+def mended_by_words(contents: Contents) -> frozenset[str]:
+    """The codes of what a fix of the captions takes away: a guessed trigger is written nowhere."""
+    said = any(concept.trigger for concept in contents.concepts)
+    return MENDED_BY_WORDS if said else MENDED_BY_WORDS - OF_TRIGGERS
 
 
 @router.get("/checks")
@@ -84,17 +118,26 @@ def show(
     aim = Aim(kind or known.kind, base or known.base)
     contents = stored.working
     report = bench.checks.report(stored, aim)
+    present = {picture.sha256: picture for picture in contents.pictures}
+    found = groups(report, present) if report else []
+    told = {group.code for group in found}
+    moving = 2 * sum(picture.is_clip for picture in contents.pictures) > len(contents.pictures)
     return page(
         request,
         "datasets/checks.html",
         **{**common(bench, stored, contents, "checks"), "aim": aim, "report": report},
         running=bench.checks.running(stored, aim),
-        groups=groups(report) if report else [],
+        groups=found,
+        pairs=pairs(report, present)[:SHOWN] if report else [],
+        fine=[code for code in report.looked_for if code not in told] if report else [],
         fresh=report is not None and report.contents == contents.hash,
         kinds={one: info(one) for one in Kind},
-        wanted=info(aim.kind),
+        wanted=clips() if moving else info(aim.kind),
+        moving=moving,
         bases=bases(),
-        words=MENDED_BY_WORDS,
+        words=mended_by_words(contents),
+        of_triggers=OF_TRIGGERS,
+        completed=COMPLETED,
         removable=TAKEN_OUT,
         last_edit=stored.last_edit if stored.can_undo else "",
     )
@@ -113,24 +156,52 @@ def check(
     stored: DatasetNow,
     kind: Annotated[Kind, Form()],
     base: Annotated[str, Form(max_length=500)],
+    then: Annotated[str, Form(max_length=20_000)] = "",
 ) -> Response:
     """Begin a check; what the dataset is for is remembered."""
     refuse_folder(person, base.strip())
     aim = Aim(kind, base.strip())
     bench.checks.set_aim(stored, aim)
     bench.checks.start(stored, aim)
-    return back(f"{url(stored.name)}/checks")
+    return back(own(then or f"{url(stored.name)}/checks"))
 
 
 @router.post("/checks/words")
-def mend_words(bench: BenchNow, stored: DatasetNow) -> Response:
-    """Mend the captions as far as their own words go, and check again."""
+def mend_words(
+    bench: BenchNow,
+    stored: DatasetNow,
+    sha: Annotated[list[str], Form(max_length=100_000)],
+    then: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """Mend the captions of some pictures as far as their own words go, and check again."""
     aim = bench.checks.aim(stored)
-    found = bulk.fixes(stored.working, aim.kind, aim.base)
+    found = bulk.fixes(stored.working, aim.kind, aim.base, only=frozenset(sha))
     count = bulk.write(stored, found, "mended captions")
-    bench.checks.start(stored, aim)
-    told = translate_plural("%(num)s caption mended.", "%(num)s captions mended.", count)
-    return back(f"{url(stored.name)}/checks", told % {"num": count})
+    if count:
+        bench.checks.start(stored, aim)
+        told = translate_plural("%(num)s caption mended.", "%(num)s captions mended.", count)
+    else:
+        told = _("Nothing of it can be mended by its own words: write it anew.")
+    return back(own(then or f"{url(stored.name)}/checks"), told % {"num": count})
+
+
+@router.post("/checks/pair")
+def settle_pair(
+    bench: BenchNow,
+    stored: DatasetNow,
+    left: ShaOfForm,
+    right: ShaOfForm,
+    keep: Annotated[Literal["left", "right", "both"], Form()],
+) -> Response:
+    """Keep one of two copies, and check again; or both, which is remembered."""
+    if keep == "both":
+        stored.keep_both(left, right)
+        told = _("Both are kept, and are not told as copies any more.")
+    else:
+        stored.discard([right if keep == "left" else left])
+        bench.checks.start(stored, bench.checks.aim(stored))
+        told = _("One is kept, the other taken out.")
+    return back(f"{url(stored.name)}/checks#near-duplicate", told)
 
 
 @router.post("/checks/take-out")

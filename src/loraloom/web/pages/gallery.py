@@ -49,21 +49,23 @@ def show(
     contents = state(stored, v)
     findings = findings_of(bench, stored)
     query = gallery.Query(q, concept, finding, only)
-    filters = {k: w for k, w in (("q", q), ("concept", concept), ("finding", finding)) if w}
+    given = {"q": q, "concept": concept, "finding": finding, "v": v}
+    among = {key: words for key, words in given.items() if words}
     return page(
         request,
         "datasets/gallery.html",
         **common(bench, stored, contents, "gallery"),
         v=v,
         query=query,
-        filters=filters,
-        link=lambda **new: _link(stored.name, {**filters, "v": v} | new),
+        among=among,
+        link=lambda **new: _link(stored.name, among | new),
         found=gallery.page(contents, query, findings, after),
         facets=gallery.facets(contents, findings),
         findings=findings,
         versions=versions(stored),
         last_edit=stored.last_edit if stored.can_undo else "",
         names=list(contents.counts()),
+        tags=[] if v else gallery.frequent_tags(contents),
     )
 
 

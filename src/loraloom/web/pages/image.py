@@ -15,8 +15,9 @@ from loraloom.dataset.snapshot import Picture
 from loraloom.errors import LoraloomError
 from loraloom.studio.token_count import count_tokens
 from loraloom.web.api.dataset_pictures import findings_of
-from loraloom.web.api.datasets import Text
+from loraloom.web.api.datasets import Text, Version, state
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
+from loraloom.web.pages.checks import mended_by_words
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common
 from loraloom.web.render import back, page
@@ -35,9 +36,10 @@ def show(
     q: Text = "",
     concept: Text = "",
     finding: Text = "",
+    v: Version = "",
 ) -> Response:
-    """The picture among those that were found with it."""
-    contents = stored.working
+    """The picture among those that were found with it, now or in a version."""
+    contents = state(stored, v)
     picture = bulk.find(stored, contents, sha256)
     findings = findings_of(bench, stored)
     among = gallery.select(contents, gallery.Query(q, concept, finding), findings)
@@ -49,6 +51,7 @@ def show(
         request,
         "datasets/image.html",
         **common(bench, stored, contents, "gallery"),
+        v=v,
         picture=picture,
         before=before,
         after=after,
@@ -56,6 +59,7 @@ def show(
         count=len(among),
         search=request.url.query,
         found=findings.get(sha256, ()),
+        mendable=any(one.code in mended_by_words(contents) for one in findings.get(sha256, ())),
         tokens=count_tokens(aim.base, picture.caption),
         fit=fit,
         native=native,

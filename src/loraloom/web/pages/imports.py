@@ -29,13 +29,14 @@ def begin(
     files: Annotated[list[UploadFile], File()] = [],  # noqa: B006
 ) -> Response:
     """Look at what was uploaded before, or comes with the form itself."""
-    sent = [_take(bench.uploads, file) for file in files if file.filename]
+    sent = [receive(bench.uploads, file) for file in files if file.filename]
     name = dataset.strip() or _name_of(files)
     one = bench.imports.begin(name, [*upload, *sent])
     return RedirectResponse(f"/imports/{one.id}", status_code=303)
 
 
-def _take(uploads: Uploads, file: UploadFile) -> str:
+def receive(uploads: Uploads, file: UploadFile) -> str:
+    """Keep a file that came with a form as an upload; its number."""
     made = uploads.begin(file.filename or "", file.size or 0)
     with uploads.appending(made.id, 0) as take:
         while piece := file.file.read(PIECE_BYTES):

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from starlette.responses import Response
 
-from loraloom.captions import bulk, stats
+from loraloom.captions import bulk, exchange, stats
 from loraloom.captions.auto import defaults
 from loraloom.captions.auto.choice import Choice, tagger_name
 from loraloom.captions.auto.order import Wish
 from loraloom.captions.bulk import Change
+from loraloom.captions.completeness import matrix
 from loraloom.captions.edit import Edit
+from loraloom.captions.exchange import Taken
 from loraloom.dataset.snapshot import Contents
-from loraloom.errors import CaptionEditInvalid
+from loraloom.errors import CaptionEditInvalid, LoraloomError
+from loraloom.settings import intake_limits
 from loraloom.studio import describing
 from loraloom.studio.checks import Aim
-from loraloom.web.api.datasets import Text
+from loraloom.studio.workbench import Workbench
+from loraloom.web.api.dataset_pictures import rows_after
+from loraloom.web.api.datasets import Text, Version
 from loraloom.web.bench import BenchNow, DatasetNow, Name
 from loraloom.web.checked import checked
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common
+from loraloom.web.pages.imports import receive
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
@@ -42,8 +48,11 @@ def show(
     action: Action = "",
     tag: Text = "",
     new: Annotated[str, Query(alias="with", max_length=500)] = "",
+    rows: Literal["", "all"] = "",
+    after: Version = "",
+    taken: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Frequencies; with `action`, what it would change."""
+    """Frequencies; with `action`, what it would change; with `taken`, what an upload would."""
     contents = stored.working
     aim = bench.checks.aim(stored)
     said = [picture for picture in contents.pictures if picture.caption]
@@ -53,6 +62,9 @@ def show(
         tuple(triggers[picture.concept] for picture in said),
     )
     changes = _changes(contents, aim, action, tag, new) if action else []
+    incoming = _incoming(bench, contents, taken) if taken else None
+    told = matrix(contents, aim.kind, aim.base)
+    shown, more = rows_after(told.rows if rows else told.incomplete, after, SHOWN)
     return page(
         request,
         "datasets/captions.html",
@@ -62,6 +74,12 @@ def show(
         new=new,
         changes=changes[:SHOWN],
         count=len(changes),
+        taken=taken,
+        incoming=incoming,
+        matrix=told,
+        rows=rows,
+        shown=shown,
+        more=more,
         frequent=list(counted.items())[:FREQUENT],
         captioned=len(said),
         with_trigger=_with_trigger(contents),
@@ -71,6 +89,46 @@ def show(
         threshold=defaults.tagger().threshold,
         last_edit=stored.last_edit if stored.can_undo else "",
     )
+
+
+def _incoming(bench: Workbench, contents: Contents, upload: str) -> Taken:
+    """What the captions of an upload would change."""
+    path, name = bench.uploads.path(upload), bench.uploads.get(upload).name
+    return exchange.take(contents, exchange.read(path, name, intake_limits()))
+
+
+@router.post("/wording/file")
+def look_at_file(
+    bench: BenchNow, stored: DatasetNow, file: Annotated[UploadFile, File()]
+) -> Response:
+    """Keep a file of captions, and show what it would change."""
+    if not file.filename:
+        raise CaptionEditInvalid(_("Choose a file of captions first."))
+    upload = receive(bench.uploads, file)
+    try:
+        _incoming(bench, stored.working, upload)
+    except LoraloomError:
+        bench.uploads.remove(upload)
+        raise
+    return back(f"{url(stored.name)}/captions?taken={upload}#incoming")
+
+
+@router.post("/wording/take")
+def take_file(
+    bench: BenchNow,
+    stored: DatasetNow,
+    taken: Annotated[str, Form(max_length=64)],
+    leave: Annotated[bool, Form()] = False,
+) -> Response:
+    """Write what was shown, or leave it."""
+    if leave:
+        bench.uploads.remove(taken)
+        return back(f"{url(stored.name)}/captions")
+    found = _incoming(bench, stored.working, taken)
+    count = bulk.write(stored, found.changes, f"captions of {bench.uploads.get(taken).name}")
+    bench.uploads.remove(taken)
+    told = translate_plural("%(num)s caption changed.", "%(num)s captions changed.", count)
+    return back(f"{url(stored.name)}/captions", told % {"num": count})
 
 
 def _with_trigger(contents: Contents) -> dict[str, tuple[str, int, int]]:

@@ -24,14 +24,18 @@ from loraloom.families.installed import Base, describe, installed
 from loraloom.kinds import Kind
 from loraloom.settings import STARTER
 from loraloom.studio import described, draft, plans, starting
+from loraloom.studio.checks import Aim, Running
 from loraloom.studio.draft import Draft, Remark
 from loraloom.studio.job import Job
 from loraloom.studio.plans import Plan
+from loraloom.studio.readiness import Readiness
 from loraloom.studio.rights import Person
 from loraloom.studio.studio import Studio
+from loraloom.studio.workbench import Workbench
 from loraloom.train import fit, recipe
 from loraloom.train.recipe import Preset
 from loraloom.web import form
+from loraloom.web.bench import BenchNow
 from loraloom.web.render import back, page
 from loraloom.web.texts import translate as _
 from loraloom.web.who import PersonNow, StudioNow
@@ -68,14 +72,18 @@ class Wish:
 
 
 @router.get("/new")
-def new(request: Request, studio: StudioNow, person: PersonNow, given: Fields) -> Response:
+def new(
+    request: Request, studio: StudioNow, bench: BenchNow, person: PersonNow, given: Fields
+) -> Response:
     """The form, with all that follows from what is filled in."""
     wish = _wish(studio, given)
-    return _page(request, studio, person, wish, makes_plan="plan" in given)
+    return _page(request, studio, bench, person, wish, makes_plan="plan" in given)
 
 
 @router.post("/new")
-def start(request: Request, studio: StudioNow, person: PersonNow, given: Fields) -> Response:
+def start(
+    request: Request, studio: StudioNow, bench: BenchNow, person: PersonNow, given: Fields
+) -> Response:
     """Start it; where something stands in its way, the form again with what that is."""
     wish = _wish(studio, given)
     told = repr(sorted((k, v) for k, v in wish.values.items() if k != "key"))
@@ -90,7 +98,7 @@ def start(request: Request, studio: StudioNow, person: PersonNow, given: Fields)
             project=studio.datasets.project_of(wish.tree), key=key, plans=studio.plans,
         )  # fmt: skip
     except LoraloomError:
-        return _page(request, studio, person, wish, status=422)
+        return _page(request, studio, bench, person, wish, status=422)
     said = _("%s is in the queue.") if made else _("%s was started already.")
     return back(f"/train/{job.id}", said % job.name)
 
@@ -98,6 +106,7 @@ def start(request: Request, studio: StudioNow, person: PersonNow, given: Fields)
 def _page(
     request: Request,
     studio: Studio,
+    bench: Workbench,
     person: Person,
     wish: Wish,
     *,
@@ -113,6 +122,8 @@ def _page(
     found = draft.look(wish.tree, wish.preset, studio.plans) if plan else found
     name, version, stored = _dataset(studio, wish)
     bases, changes = _bases(wish, person), _changes(wish, found)
+    kept = {key: value for key, value in wish.values.items() if value and key != "key"}
+    here = "/train/new" + ("?" + urlencode(kept) if kept else "")
     response = page(
         request,
         "train/new.html",
@@ -123,6 +134,8 @@ def _page(
         deliberate=described.deliberate(changes),
         draft=found,
         blocking=[*refused, *found.blocking],
+        checked=[_checked(bench, one, found.config.base) for one in found.checked],
+        here=here,
         dataset=name,
         version=version,
         datasets=studio.datasets.names(),
@@ -140,9 +153,23 @@ def _page(
         key=secrets.token_hex(8),
         inputs=form.inputs(),
     )
-    kept = {key: value for key, value in wish.values.items() if value and key != "key"}
-    response.headers["HX-Replace-Url"] = "/train/new" + ("?" + urlencode(kept) if kept else "")
+    response.headers["HX-Replace-Url"] = here
     return response
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a dataset, with a check that is under way."""
+
+    readiness: Readiness
+    running: Running | None
+    mine: bool
+    """Whether whoever asks may have it checked."""
+
+
+def _checked(bench: Workbench, one: Readiness, base: str) -> Checked:
+    running = bench.checks.running(bench.store.open(one.dataset), Aim(one.kind, base))
+    return Checked(one, running, bench.store.is_own(one.dataset))
 
 
 def _wish(studio: Studio, given: Mapping[str, str]) -> Wish:

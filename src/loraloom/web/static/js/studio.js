@@ -14,7 +14,10 @@ function listen() {
 
 function fallback() {
   const source = new EventSource("/api/v1/events");
+  let lost = false;
   source.onmessage = ({ data }) => tell(JSON.parse(data));
+  source.onopen = () => { if (lost) { lost = false; connection("back"); } };
+  source.onerror = () => { lost = true; connection("lost"); };
 }
 
 function tell(events) {
@@ -25,9 +28,19 @@ function tell(events) {
   document.body.dispatchEvent(new CustomEvent("jobs", { detail: events }));
 }
 
+// Told only where it lasts, and where it is the server that is away: who is signed out gets an answer.
+const offline = document.getElementById("offline");
+let asking = 0;
+async function askWhetherOffline() {
+  const reached = await fetch("/api/v1/health", { cache: "no-store" }).then(({ status }) => status < 500, () => false);
+  if (asking) offline.firstElementChild.hidden = reached;
+}
+
 function connection(state) {
-  document.body.classList.toggle("offline", state === "lost");
+  clearTimeout(asking);
+  asking = state === "lost" ? setTimeout(askWhetherOffline, 2000) : 0;
   if (state !== "back") return;
+  offline.firstElementChild.hidden = true;
   for (const name of ["jobs", "back"]) document.body.dispatchEvent(new CustomEvent(name, { detail: [] }));
 }
 
