@@ -204,6 +204,31 @@ def retry(
 
 
 @app.command()
+def keep(
+    number: Number,
+    step: Annotated[int, typer.Option(help="after which the adapter was written", min=0)],
+    average: Annotated[bool, typer.Option(help="the average of the weights up to there")] = False,
+    json: AsJson = False,
+) -> None:
+    """Take the adapter that a run kept after a step into the library. Again: the same one.
+
+    \b
+    loraloom jobs keep 3 --step 120
+    """
+    from loraloom.studio.database import open_database
+    from loraloom.studio.library import Library
+
+    kept = Library(open_database()).keep(_jobs().get(number), step, average=average)
+    if json:
+        print_json({"adapter": kept.id, "name": kept.name, "path": kept.path})
+    else:
+        messages.print(
+            f"{kept.name} is adapter {kept.id} of the library: {kept.path}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+@app.command()
 def logs(number: Number, json: AsJson = False) -> None:
     """Print what the trainer of a job wrote, in all its attempts.
 

@@ -16,6 +16,8 @@ from loraloom.studio.curves import Curves
 from loraloom.studio.job import Job, Reason, Request, State, Task
 from loraloom.studio.rights import Visibility
 from loraloom.train.recipe import Preset
+from loraloom.web.api.adapters import AdapterBody
+from loraloom.web.api.adapters import body as told_of_adapter
 from loraloom.web.paging import Before, InProject, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
@@ -81,6 +83,15 @@ class MoveBody(BaseModel):
 
     places: int = Field(ge=-10_000, le=10_000)
     """How many later; earlier below 0."""
+
+
+class KeepBody(BaseModel):
+    """One of the adapters that a run keeps on its way."""
+
+    step: int = Field(ge=0, le=10**9)
+    """After which it was written."""
+    average: bool = False
+    """The average of the weights up to there, where the run keeps one."""
 
 
 class JobPage(BaseModel):
@@ -186,6 +197,13 @@ def sweep(studio: StudioNow, job: Number, asked: SweepBody) -> list[JobBody]:
     """Queue a run for each value of one setting, with this job as their parent."""
     made = starting.sweep(studio.jobs, studio.datasets, job, asked.setting, asked.values)
     return [body(one) for one in made]
+
+
+@router.post("/{job}/adapters", status_code=201)
+def keep(studio: StudioNow, job: Number, asked: KeepBody) -> AdapterBody:
+    """Take the adapter that a run kept after a step into the library. Again: the same one."""
+    kept = studio.library.keep(studio.jobs.get(job), asked.step, average=asked.average)
+    return told_of_adapter(kept)
 
 
 @router.post("/{job}/move")

@@ -18,6 +18,7 @@ from loraloom.studio.studio import Studio
 from loraloom.web import form
 from loraloom.web.api.jobs import Number
 from loraloom.web.render import back, page
+from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
 from loraloom.web.who import StudioNow
 
@@ -34,6 +35,7 @@ def show(request: Request, studio: StudioNow, job: Number) -> Response:
         return back("/play")
     settings = tomllib.loads(found.settings)
     parent = _parent(studio, found)
+    studio.library.register()
     waiting = [one.id for one in studio.jobs.queue()]
     return page(
         request,
@@ -43,6 +45,7 @@ def show(request: Request, studio: StudioNow, job: Number) -> Response:
         prompts=settings.get("samples", {}).get("prompts", []),
         progress=progress(studio.jobs, found),
         stages=STAGES,
+        made=studio.library.kept_of(found.id),
         place=waiting.index(found.id) + 1 if found.id in waiting else None,
         running=_others(studio, found),
         parent=parent,
@@ -53,6 +56,21 @@ def show(request: Request, studio: StudioNow, job: Number) -> Response:
         now=_value_of(settings),
         is_stored="@" in str(settings["data"].get("folder", "")),
     )
+
+
+@router.post("/{job}/keep")
+def keep(
+    studio: StudioNow,
+    job: Number,
+    step: Annotated[int, Form(ge=0, le=10**9)],
+    average: Annotated[bool, Form()] = False,
+    tries: Annotated[bool, Form()] = False,
+) -> Response:
+    """Take the adapter of a step into the library; on to the playground with it, if `tries`."""
+    kept = studio.library.keep(studio.jobs.get(job), step, average=average)
+    if tries:
+        return back(f"/play?adapter={kept.id}:{kept.scale:g}")
+    return back(f"/train/{job}#files-title", _("%(name)s is in the library.") % {"name": kept.name})
 
 
 @router.post("/{job}/sweep")
