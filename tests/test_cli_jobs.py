@@ -18,7 +18,8 @@ from loraloom.studio.job import Reason
 from loraloom.studio.leases import Leases
 
 COMMANDS = [
-    "add", "list", "show", "watch", "cancel", "stop", "pause", "resume", "retry", "keep", "logs",
+    "add", "list", "show", "watch", "cancel", "stop", "pause", "resume", "retry", "keep", "remove",
+    "recover", "logs",
 ]  # fmt: skip
 
 
@@ -137,6 +138,16 @@ def test_a_step_is_kept(added: Path) -> None:
     assert "cups, step 3 is adapter 1 of the library" in invoke("keep", 1, "--step", 3).stderr
     assert told("keep", 1, "--step", 3)["adapter"] == 1  # type: ignore[index]
     assert isinstance(invoke("keep", 1, "--step", 4).exception, AdapterUnknown)
+
+
+def test_what_has_ended_is_removed_and_recovered(added: Path) -> None:
+    assert isinstance(invoke("remove", 1).exception, JobRefused)
+    invoke("cancel", 1)
+    assert "loraloom jobs recover 1" in invoke("remove", 1).stderr
+    assert told("list") == []
+    assert told("list", "--removed")[0]["id"] == 1  # type: ignore[index]
+    assert told("recover", 1)["trashed"] is None  # type: ignore[index]
+    assert "The bin holds no job" in invoke("list", "--removed").stderr
 
 
 def test_an_error_of_train_is_an_event_too(tmp_path: Path) -> None:

@@ -69,7 +69,10 @@ def add(
 
 
 @app.command("list")
-def list_jobs(json: AsJson = False) -> None:
+def list_jobs(
+    removed: Annotated[bool, typer.Option("--removed", help="those in the bin")] = False,
+    json: AsJson = False,
+) -> None:
     """Show every job, the newest first.
 
     \b
@@ -79,11 +82,13 @@ def list_jobs(json: AsJson = False) -> None:
     from loraloom.cli import jobs_view
     from loraloom.studio.described import as_tree
 
-    found = _jobs().all()
+    found = _jobs().all(trashed=removed)
     if json:
         print_json([as_tree(job) for job in found])
     elif found:
         jobs_view.show_list(found)
+    elif removed:
+        messages.print("The bin holds no job.")
     else:
         messages.print("No job yet; `loraloom jobs add` queues one.")
 
@@ -226,6 +231,39 @@ def keep(
             f"{kept.name} is adapter {kept.id} of the library: {kept.path}",
             markup=False, soft_wrap=True,
         )  # fmt: skip
+
+
+@app.command()
+def remove(
+    numbers: Annotated[list[int], typer.Argument(metavar="JOB…", help="by number; ended ones")],
+    json: AsJson = False,
+) -> None:
+    """Put ended jobs into the bin for 30 days; `recover` takes them out. Adapters in the library
+    stay.
+
+    \b
+    loraloom jobs remove 3 4 7
+    """
+    from loraloom.studio.described import as_tree
+
+    thrown = _jobs().trash(numbers)
+    if json:
+        print_json([as_tree(job) for job in thrown])
+    for job in [] if json else thrown:
+        messages.print(
+            f"Job {job.id} is in the bin. For 30 days: loraloom jobs recover {job.id}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+@app.command()
+def recover(number: Number, json: AsJson = False) -> None:
+    """Take a removed job out of the bin.
+
+    \b
+    loraloom jobs recover 3
+    """
+    _steer(lambda jobs: jobs.restore(number), json=json)
 
 
 @app.command()

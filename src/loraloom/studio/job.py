@@ -111,6 +111,13 @@ class Job:
     visibility: Visibility
     task: Task = Task.TRAIN
     project_id: int | None = None
+    trashed_at: float | None = None
+    """Since when it is in the bin."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has left the bin: its files are no longer there."""
+        return self.trashed_at == 0
 
     @property
     def lease(self) -> Lease:

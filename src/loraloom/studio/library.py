@@ -8,13 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
 from loraloom.errors import AdapterUnknown
+from loraloom.files import write_atomic
 from loraloom.kinds import Kind
+from loraloom.settings import data_folder
 from loraloom.studio.adapter import FILE, SUFFIX, Adapter, as_adapter
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
@@ -246,6 +249,19 @@ class Library:
             if values:
                 _put(connection, number, **values)
             return _get(connection, number)
+
+    def keep_covers(self, folder: Path) -> None:
+        """Copy the covers that lie in a folder to their adapters, before the folder is removed."""
+        below = f"{folder.relative_to(data_folder())}/"
+        found = select(adapters).where(adapters.c.cover.startswith(below, autoescape=True))
+        with self._database.reading() as connection:
+            shown = [as_adapter(row) for row in connection.execute(found)]
+        for adapter in shown:
+            source = adapter.cover_path
+            if source is not None and adapter.folder.is_dir():
+                kept = adapter.folder / f"cover{source.suffix}"
+                write_atomic(kept, source.read_bytes())
+                self.set_cover(adapter.id, str(kept.relative_to(data_folder())))
 
     def set_cover(self, number: int, cover: str) -> Adapter:
         """`cover`: a picture, by its path below the data folder."""

@@ -95,7 +95,7 @@ def progress(jobs: Jobs, job: Job) -> Progress:
         tuple({body["fault"]: body for body in by_name.get("diagnosed", [])}.values()),
         tuple(dict.fromkeys(body["message"] for body in by_name.get("warned", []))),
         tuple({body["step"]: body for body in by_name.get("validated", [])}.values()),
-        _samples(by_name.get("sampled", [])),
+        () if job.is_gone else _samples(by_name.get("sampled", [])),
         adapters(job, finished),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from loraloom.studio.job import Reason, Request, State, Task
 from loraloom.studio.rights import Role, Visibility
 
-VERSION = "0007"
+VERSION = "0008"
 """The newest migration."""
 
 metadata = MetaData(
@@ -70,6 +70,7 @@ jobs = Table(
     Column("visibility", String(16), nullable=False, server_default=Visibility.PRIVATE),
     Column("task", String(16), nullable=False, server_default=Task.TRAIN),
     Column("project_id", Integer),  # none: in no project
+    Column("trashed_at", Float),  # 0: has left the bin, and its files are gone
     one_of("state", State),
     one_of("request", Request),
     one_of("reason", Reason),

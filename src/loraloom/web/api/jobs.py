@@ -54,6 +54,9 @@ class JobBody(BaseModel):
     """The number of the person whose job it is; null: the owners of the studio."""
     visibility: Visibility
     project: int | None
+    trashed: str | None
+    gone: bool
+    """It has left the bin for good: its files are no longer there."""
 
 
 class StartBody(BaseModel):
@@ -123,9 +126,12 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     task: Task = Task.TRAIN,
     project: InProject = None,
+    trashed: bool = False,
 ) -> JobPage:
-    """List the jobs of a task, the newest first."""
-    found = studio.jobs.page(before=before, limit=limit + 1, task=task, project=project)
+    """List the jobs of a task, the newest first; `trashed`: those in the bin."""
+    found = studio.jobs.page(
+        before=before, limit=limit + 1, task=task, project=project, trashed=trashed
+    )
     shown, more = cut(found, limit)
     return JobPage(jobs=[body(job) for job in shown], next=more)
 
@@ -162,6 +168,18 @@ class Toml(PlainTextResponse):
     """Settings as text."""
 
     media_type = "application/toml"
+
+
+@router.delete("/{job}")
+def trash_job(studio: StudioNow, job: Number) -> JobBody:
+    """Put an ended job into the bin, where it stays for 30 days; adapters in the library stay."""
+    return body(studio.jobs.trash([job])[0])
+
+
+@router.post("/{job}/restore")
+def restore_job(studio: StudioNow, job: Number) -> JobBody:
+    """Take a job out of the bin."""
+    return body(studio.jobs.restore(job))
 
 
 @router.get("/{job}/settings", response_class=Toml)

@@ -13,6 +13,7 @@ from loraloom.config import Tree
 from loraloom.errors import JobUnknown
 from loraloom.studio import described, starting
 from loraloom.studio.job import Job, State, Task
+from loraloom.studio.library import BIN_DAYS
 from loraloom.studio.progress import STAGES, progress
 from loraloom.studio.studio import Studio
 from loraloom.web import form
@@ -54,6 +55,7 @@ def show(request: Request, studio: StudioNow, job: Number) -> Response:
         log=_tail(found.folder / "log.txt"),
         sweepable=[one for one in form.inputs().values() if _varies(one, settings)],
         now=_value_of(settings),
+        days=BIN_DAYS,
         is_stored="@" in str(settings["data"].get("folder", "")),
     )
 
