@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, PlainTextResponse
 
-from loraloom.studio import curves, described, draft, starting
+from loraloom.studio import curves, described, draft, fixes, starting
 from loraloom.studio.curves import Curves
 from loraloom.studio.job import Job, Reason, Request, State, Task
 from loraloom.studio.rights import Visibility
@@ -95,6 +95,17 @@ class KeepBody(BaseModel):
     """After which it was written."""
     average: bool = False
     """The average of the weights up to there, where the run keeps one."""
+
+
+class FixBody(BaseModel):
+    """The same run with something changed."""
+
+    settings: list[str]
+    """As --set takes them."""
+    changes: dict[str, list[Any]]
+    """Dotted setting -> its old and its new value."""
+    cost: str
+    """What it costs beside."""
 
 
 class JobPage(BaseModel):
@@ -222,6 +233,24 @@ def keep(studio: StudioNow, job: Number, asked: KeepBody) -> AdapterBody:
     """Take the adapter that a run kept after a step into the library. Again: the same one."""
     kept = studio.library.keep(studio.jobs.get(job), asked.step, average=asked.average)
     return told_of_adapter(kept)
+
+
+@router.get("/{job}/fix")
+def show_fix(studio: StudioNow, job: Number) -> FixBody | None:
+    """Tell what would mend a run that failed; null where no setting is at fault.
+
+    Where memory was short it is worked out by a plan, which takes seconds.
+    """
+    found = fixes.fix(studio.jobs.get(job), studio.plans)
+    if found is None:
+        return None
+    return FixBody(settings=list(found.settings), changes=dict(found.changes), cost=found.cost)
+
+
+@router.post("/{job}/fix", status_code=201)
+def queue_fixed(studio: StudioNow, job: Number) -> JobBody:
+    """Queue a run that failed again with what mends it. Again: the same one."""
+    return body(fixes.queue_fixed(studio.jobs, studio.datasets, studio.plans, job)[0])
 
 
 @router.post("/{job}/move")
