@@ -262,6 +262,20 @@ class TestSlot:
         assert (found.state, found.losses) == (State.QUEUED, 0)
 
 
+@pytest.mark.parametrize(("gpus", "told"), [(["0", "1"], ["0"]), (["0", "0"], []), ([None], [])])
+def test_of_several_gpus_it_is_told_which(
+    jobs: Jobs, base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    gpus: list[str | None], told: list[str],
+) -> None:  # fmt: skip
+    job = jobs.add(tiny.config(base, pictures), "placed")
+    monkeypatch.setattr(trainer, "start", lambda job, gpu, drawer: FakeTrainer(tmp_path))
+    placing = worker.Worker(open_database(), gpus, lambda number, sentence: None)
+    for _ in range(3):  # the claim, the start, and a sign of life
+        placing._pass(due=True)
+    events = jobs.events(job.id, names=["placed"])
+    assert [event.body["gpu"] for event in events] == told
+
+
 class TestExits:
     def why(self, status: int, log: str, folder: Path, oom: int = 10**9) -> exits.Failure:
         (folder / "log.txt").write_text(log)

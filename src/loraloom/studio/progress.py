@@ -113,6 +113,13 @@ def time_left(jobs: Jobs, job: Job) -> float | None:
     return _left(job, _pace(jobs, job))
 
 
+def gpu_of(jobs: Jobs, job: Job) -> str:
+    """The GPU that a running job is on, where its worker has several; else ""."""
+    told = jobs.events(job.id, names=("placed",), limit=1, newest=True)
+    is_now = job.state in HELD and told and told[0].attempt == job.attempt
+    return str(told[0].body["gpu"]) if is_now else ""
+
+
 def adapters(job: Job, finished: Body | None) -> tuple[AdapterFile, ...]:
     """The files of a run's adapter, those of its end first, then by step."""
     ends = sorted(job.run_folder.glob("adapter*.safetensors"), key=lambda path: len(path.name))

@@ -40,8 +40,12 @@ def gpus() -> list[str]:
 class Slot:
     """Brings one job after the other from the claim to its end."""
 
-    def __init__(self, leases: Leases, gpu: str | None, tell: Tell) -> None:
+    def __init__(
+        self, leases: Leases, gpu: str | None, tell: Tell, *, tells_gpu: bool = False
+    ) -> None:
+        """`tells_gpu`: there are several, so that people want to know which has a job."""
         self.job: Job | None = None
+        self._tells_gpu = tells_gpu
         self._leases = leases
         self._gpu = gpu
         self._tell = tell
@@ -111,6 +115,8 @@ class Slot:
             self._fail(job, Failure(Reason.DISK, str(error)))
         if self._trainer is not None:
             self._drawer = None
+            if self._tells_gpu:
+                self._untold.append({"event": "placed", "gpu": self._gpu})
 
     def _follow(
         self, job: Job, running: Trainer, *, due: bool, leaving: bool, grace_s: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from loraloom.studio import room
 from loraloom.studio.job import HELD, State, Task
 from loraloom.studio.library import BIN_DAYS
-from loraloom.studio.progress import time_left
+from loraloom.studio.progress import gpu_of, time_left
 from loraloom.studio.rights import Visibility, may
 from loraloom.web.api.jobs import Number
 from loraloom.web.pages.preferences import own
@@ -63,6 +64,8 @@ def queue(
         jobs=jobs,
         queued_at={number: place for place, number in enumerate(waiting, 1)},
         waiting=len(waiting),
+        bases={job.id: tomllib.loads(job.settings)["base"] for job in jobs},
+        gpus={job.id: gpu_of(studio.jobs, job) for job in jobs if job.state in HELD},
         left={job.id: time_left(studio.jobs, job) for job in jobs if job.state in HELD},
         show=show,
         parent=None if parent is None else studio.jobs.get(parent),

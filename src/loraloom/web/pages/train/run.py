@@ -15,7 +15,7 @@ from loraloom.studio import described, fixes, starting
 from loraloom.studio.fixes import Fix
 from loraloom.studio.job import Job, State, Task
 from loraloom.studio.library import BIN_DAYS
-from loraloom.studio.progress import STAGES, progress
+from loraloom.studio.progress import STAGES, gpu_of, progress
 from loraloom.studio.studio import Studio
 from loraloom.web import form
 from loraloom.web.api.jobs import Number
@@ -50,6 +50,7 @@ def show(request: Request, studio: StudioNow, job: Number, plan: bool = False) -
         settings=settings,
         prompts=settings.get("samples", {}).get("prompts", []),
         progress=progress(studio.jobs, found),
+        gpu=gpu_of(studio.jobs, found),
         stages=STAGES,
         fix=mended,
         trouble=trouble,
