@@ -19,7 +19,7 @@ from loraloom.studio.leases import Leases
 
 COMMANDS = [
     "add", "list", "show", "watch", "cancel", "stop", "pause", "resume", "retry", "keep", "remove",
-    "recover", "logs",
+    "recover", "logs", "sample", "save",
 ]  # fmt: skip
 
 

@@ -119,6 +119,17 @@ def test_a_month_later_the_files_are_gone_and_the_library_is_whole(
     assert client.get(f"/api/v1/jobs/{finished.id}").json()["gone"] is True
 
 
+def test_what_nobody_saw_in_the_library_yet_survives_too(
+    client: TestClient, studio: Studio, finished: Job
+) -> None:
+    content = (finished.run_folder / "adapter.safetensors").read_bytes()
+    studio.jobs.trash([finished.id])
+    assert client.delete("/api/v1/storage/bin").json()["bytes"] > 2000
+    assert not finished.folder.exists()
+    (found,) = client.get("/api/v1/adapters").json()["adapters"]
+    assert client.get(f"/api/v1/adapters/{found['id']}/file").content == content
+
+
 def test_drawn_pictures_go_with_their_job(client: TestClient, studio: Studio) -> None:
     job = studio.pictures.ask(Ask(prompt="a cup", count=2))
     studio.jobs.cancel(job.id)

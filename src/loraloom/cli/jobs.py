@@ -169,6 +169,26 @@ def pause(number: Number, json: AsJson = False) -> None:
 
 
 @app.command()
+def sample(number: Number, json: AsJson = False) -> None:
+    """Let a run draw its samples after the step at hand, and go on.
+
+    \b
+    loraloom jobs sample 3
+    """
+    _steer(lambda jobs: jobs.sample(number), json=json)
+
+
+@app.command()
+def save(number: Number, json: AsJson = False) -> None:
+    """Let a run write a checkpoint and its adapter after the step at hand, and go on.
+
+    \b
+    loraloom jobs save 3
+    """
+    _steer(lambda jobs: jobs.save(number), json=json)
+
+
+@app.command()
 def resume(number: Number, json: AsJson = False) -> None:
     """Take up a paused or failed job from its last checkpoint.
 

@@ -40,6 +40,13 @@ class Request(StrEnum):
     STOP = "stop"  # end now and keep the adapter
 
 
+class Wish(StrEnum):
+    """What a run is to do after the step at hand, and to go on."""
+
+    SAMPLE = "sample"  # draw its sample prompts
+    SAVE = "save"  # write a checkpoint and its adapter
+
+
 class Reason(StrEnum):
     """Why a job failed."""
 

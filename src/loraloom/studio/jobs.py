@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
 from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
-from loraloom.studio.job import ENDED, HELD, Job, Reason, Request, State, Task
+from loraloom.studio.job import ENDED, HELD, Job, Reason, Request, State, Task, Wish
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
 from loraloom.studio.rows import added, as_job, change, joined, locked, note, put
 from loraloom.studio.tables import events, jobs, pictures
@@ -310,6 +311,34 @@ class Jobs:
             elif job.state is not State.FINISHED:
                 raise JobRefused(f"Job {job.id} has {_ended(job)}; there is nothing to stop.")
             return locked(connection, job_id)
+
+    def sample(self, job_id: int) -> Job:
+        """Let a run draw its samples after the step at hand, and go on. Raises JobRefused."""
+        return self._wish(job_id, Wish.SAMPLE)
+
+    def save(self, job_id: int) -> Job:
+        """Let a run write a checkpoint and its adapter after the step at hand, and go on.
+
+        Raises JobRefused.
+        """
+        return self._wish(job_id, Wish.SAVE)
+
+    def _wish(self, job_id: int, wish: Wish) -> Job:
+        with self._database.writing() as connection:
+            job = self._locked(connection, job_id)
+            if job.task is not Task.TRAIN or job.state not in HELD:
+                raise JobRefused(
+                    f"Job {job.id} is {job.state}: only a training that runs can draw samples or "
+                    "save in between."
+                )
+            _refuse_when_cancelled(job)
+            if wish is Wish.SAMPLE and not tomllib.loads(job.settings)["samples"].get("prompts"):
+                raise JobRefused(
+                    f"Job {job.id} has no sample prompts; train again with some, or try the "
+                    "adapter of a step in the playground."
+                )
+            note(connection, job.id, job.attempt, {"event": "wish", "wish": wish})
+            return job
 
     def resume(self, job_id: int) -> Job:
         """Take up a paused or failed job where it was; take back a pause. Raises JobRefused."""

@@ -12,7 +12,7 @@ from typing import Any
 from loraloom.errors import LoraloomError
 from loraloom.studio import exits, trainer
 from loraloom.studio.exits import Failure
-from loraloom.studio.job import Job, Reason, Request
+from loraloom.studio.job import Job, Reason, Request, Wish
 from loraloom.studio.leases import LeaseLost, Leases
 from loraloom.studio.process import Drawer
 from loraloom.studio.trainer import Trainer
@@ -58,6 +58,8 @@ class Slot:
         self._untold: list[Mapping[str, Any]] = []  # events that are not yet in the database
         self._request = Request.NONE
         self._refused: Failure | None = None
+        self._heard = 0  # the number of the newest wish
+        self._wishes: list[Wish] = []  # that the trainer did not hear yet
 
     def take(self, job: Job) -> None:
         """Begin with a job that was just claimed."""
@@ -128,12 +130,16 @@ class Slot:
         if due or status is not None:
             self._request = self._leases.beat(job.lease, self._untold)
             self._untold = []
+            self._heard, wished = self._leases.wishes(job.lease, self._heard)
+            self._wishes += wished
         if status is not None:
             self._end(job, running, status)
         elif self._refused:
             running.kill()
         elif wanted := self._request or (Request.PAUSE if leaving else Request.NONE):
             running.ask(wanted, grace_s)
+        else:
+            self._wishes = [wish for wish in self._wishes if not running.wish(wish)]
 
     def _end(self, job: Job, ended: Trainer, status: int) -> None:
         if ended.last.get("event") == "finished":  # which is told when all is written

@@ -291,6 +291,18 @@ def pause(studio: StudioNow, job: Number) -> JobBody:
     return body(studio.jobs.pause(job))
 
 
+@router.post("/{job}/sample")
+def sample(studio: StudioNow, job: Number) -> JobBody:
+    """Let a run draw its samples after the step at hand, and go on; no number of it changes."""
+    return body(studio.jobs.sample(job))
+
+
+@router.post("/{job}/save")
+def save(studio: StudioNow, job: Number) -> JobBody:
+    """Let a run write a checkpoint and its adapter after the step at hand, and go on."""
+    return body(studio.jobs.save(job))
+
+
 @router.post("/{job}/resume")
 def resume(studio: StudioNow, job: Number) -> JobBody:
     """Take up a paused or failed job from its last checkpoint."""

@@ -129,7 +129,7 @@ def share(studio: StudioNow, job: Number, visibility: Annotated[Visibility, Form
 def steer(
     studio: StudioNow,
     job: Number,
-    action: Literal["cancel", "stop", "pause", "resume", "trash", "restore"],
+    action: Literal["cancel", "stop", "pause", "resume", "sample", "save", "trash", "restore"],
     then: Annotated[str, Form()] = "/train",
 ) -> Response:
     """Do what a button says, and go back to where it stood."""
@@ -138,6 +138,8 @@ def steer(
         "stop": _("The job ends after the step at hand and keeps its adapter."),
         "pause": _("The job waits; a running one saves first."),
         "resume": _("The job goes on from its last checkpoint."),
+        "sample": _("Samples are drawn after the step at hand; then it goes on."),
+        "save": _("Checkpoint and adapter are written after the step at hand; then it goes on."),
         "trash": _("The job is in the bin. Its adapters in the library stay."),
         "restore": _("The job is back."),
     }
