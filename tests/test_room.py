@@ -140,6 +140,23 @@ def test_drawn_pictures_go_with_their_job(client: TestClient, studio: Studio) ->
     assert f'id="job-{job.id}"' in client.get("/train?show=bin").text
     studio.jobs.restore(job.id)
     assert [one.id for one in studio.pictures.page()] == [second.id]
+    # One that is taken out alone keeps the folder that it lies in.
+    studio.jobs.trash([job.id])
+    studio.pictures.restore(first.id)
+    first.path.parent.mkdir(parents=True)
+    first.path.write_bytes(b"png")
+    client.delete("/api/v1/storage/bin")
+    assert first.path.is_file()
+    studio.pictures.trash(first.id)
+    client.delete("/api/v1/storage/bin")
+    assert not first.path.exists()
+
+
+def test_what_is_taken_out_while_the_bin_is_emptied_stays(studio: Studio, finished: Job) -> None:
+    studio.jobs.trash([finished.id])
+    studio.jobs.restore(finished.id)
+    assert not studio.jobs.give_up(finished.id)
+    assert studio.jobs.get(finished.id).trashed_at is None
 
 
 def test_only_what_nobody_needs_is_freed(

@@ -399,18 +399,25 @@ class Jobs:
             return locked(connection, job_id)
 
     def thrown(self, before: float | None = None) -> list[Job]:
-        """Those in the bin, or that came there before a moment, and what left it half removed."""
+        """Those in the bin, or that came there before a moment, and what left it half removed; not
+        one of whose pictures somebody has taken out again."""
+        kept = (pictures.c.job_id == jobs.c.id) & pictures.c.trashed_at.is_(None)
         found = select(jobs).where(jobs.c.trashed_at.is_not(None), self._seen)
+        found = found.where(~select(pictures.c.id).where(kept).exists())
         if before is not None:
             found = found.where(jobs.c.trashed_at <= before)
         with self._database.reading() as connection:
             rows = connection.execute(found).all()
         return [job for job in map(as_job, rows) if job.trashed_at or job.folder.is_dir()]
 
-    def give_up(self, job_id: int) -> None:
-        """Out of the bin for good; its folder is its caller's to remove."""
+    def give_up(self, job_id: int) -> bool:
+        """Out of the bin for good, and whether its folder is its caller's to remove: not where it
+        was taken out meanwhile."""
         with self._database.writing() as connection:
-            put(connection, self._locked(connection, job_id), trashed_at=0)
+            job = self._locked(connection, job_id)
+            if job.trashed_at is not None:
+                put(connection, job, trashed_at=0)
+            return job.trashed_at is not None
 
     def workers(self) -> list[WorkerSeen]:
         """Those that have had a job, the last seen first."""

@@ -63,8 +63,7 @@ def empty_bin(studio: Studio, *, days: float = BIN_DAYS) -> int:
         everybodys.library.register()  # also what nobody has seen in the library yet
     for job in gone:
         everybodys.library.keep_covers(job.folder)
-        everybodys.jobs.give_up(job.id)
-    return _removed(job.folder for job in gone)
+    return _removed(job.folder for job in gone if everybodys.jobs.give_up(job.id))
 
 
 def _only_to_go_on(studio: Studio) -> list[Path]:
