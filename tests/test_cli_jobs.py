@@ -7,16 +7,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests import library
 from typer.testing import CliRunner, Result
 
 from loraloom import cli
 from loraloom.cli.worker import worker
-from loraloom.errors import ConfigInvalid, JobRefused, JobUnknown
+from loraloom.errors import AdapterUnknown, ConfigInvalid, JobRefused, JobUnknown
 from loraloom.studio.database import open_database
 from loraloom.studio.job import Reason
 from loraloom.studio.leases import Leases
 
-COMMANDS = ["add", "list", "show", "watch", "cancel", "stop", "pause", "resume", "retry", "logs"]
+COMMANDS = [
+    "add", "list", "show", "watch", "cancel", "stop", "pause", "resume", "retry", "keep", "remove",
+    "recover", "logs", "sample", "save",
+]  # fmt: skip
 
 
 def invoke(*arguments: object) -> Result:
@@ -126,6 +130,24 @@ def test_logs_are_printed_without_what_a_terminal_obeys(added: Path, home: Path)
     assert invoke("logs", 1).stdout.startswith("hello\n")
     assert "\x1b" not in invoke("logs", 1).stdout
     assert told("logs", 1)["log"] == "hello\n\x1b[31mred\n"  # type: ignore[index]
+
+
+def test_a_step_is_kept(added: Path) -> None:
+    folder = Path(str(told("show", 1)["folder"]))  # type: ignore[index]
+    library.save_adapter(folder / "adapters" / "step-000003.safetensors")
+    assert "cups, step 3 is adapter 1 of the library" in invoke("keep", 1, "--step", 3).stderr
+    assert told("keep", 1, "--step", 3)["adapter"] == 1  # type: ignore[index]
+    assert isinstance(invoke("keep", 1, "--step", 4).exception, AdapterUnknown)
+
+
+def test_what_has_ended_is_removed_and_recovered(added: Path) -> None:
+    assert isinstance(invoke("remove", 1).exception, JobRefused)
+    invoke("cancel", 1)
+    assert "loraloom jobs recover 1" in invoke("remove", 1).stderr
+    assert told("list") == []
+    assert told("list", "--removed")[0]["id"] == 1  # type: ignore[index]
+    assert told("recover", 1)["trashed"] is None  # type: ignore[index]
+    assert "The bin holds no job" in invoke("list", "--removed").stderr
 
 
 def test_an_error_of_train_is_an_event_too(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests import tiny
 
 from loraloom import train
 from loraloom.config_tree import to_toml
-from loraloom.train.events import Saved
+from loraloom.train.events import Event, Sampled, Saved, Step
 
 PROGRAM = """
 import sys
@@ -72,6 +73,46 @@ def test_bytes_are_equal_over_kills(tmp_path: Path) -> None:
     assert -signal.SIGKILL in status
     list(train.run(config, out, resume=True))
     assert _artefacts(out) == _artefacts(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR2")
+def test_samples_and_a_save_in_between_change_no_number(tmp_path: Path) -> None:
+    base = tiny.save_base(tmp_path / "base")
+    pictures = tiny.save_pictures(tmp_path / "pictures")
+    config = tiny.config(
+        base, pictures,
+        text_encoder={"ratio": 0.5},
+        adapter={"dropout": 0.1},
+        data={"mirror": True},
+        samples={"prompts": ["zk person"], "steps": 2, "every_steps": 100},
+        validation={"every_steps": 4},
+        checkpoint={"every_steps": 100},
+    )  # fmt: skip
+    list(train.run(config, tmp_path / "whole"))
+    whole = _artefacts(tmp_path / "whole")
+
+    def asked(out: Path) -> Iterator[Event]:
+        for event in train.run(config, out):
+            yield event
+            if isinstance(event, Step) and event.step == 2:
+                signal.raise_signal(signal.SIGUSR2)
+            if isinstance(event, Step) and event.step == 3:
+                signal.raise_signal(signal.SIGURG)
+
+    told = list(asked(tmp_path / "asked"))
+    assert [event.step for event in told if isinstance(event, Sampled)] == [2, 6]
+    assert [event.step for event in told if isinstance(event, Saved)] == [3, 6]
+    found = _artefacts(tmp_path / "asked")
+    assert found.keys() - whole.keys() == {"adapters/step-000003.safetensors"}
+    assert {name: found[name] for name in whole} == whole
+    # And what was saved in between is what a run goes on from.
+    events = asked(tmp_path / "cut")
+    for event in events:
+        if isinstance(event, Saved):
+            break
+    events.close()  # type: ignore[attr-defined]
+    list(train.run(config, tmp_path / "cut", resume=True))
+    assert {name: _artefacts(tmp_path / "cut")[name] for name in whole} == whole
 
 
 @pytest.mark.parametrize("stop_after", [2, 3, 5])

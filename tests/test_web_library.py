@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert
-from tests import library
+from tests import library, tiny
 
 from loraloom.errors import AdapterUnknown
+from loraloom.studio.leases import Leases
 from loraloom.studio.library import PAGE, Edit
 from loraloom.studio.studio import Studio
 from loraloom.studio.tables import adapters
@@ -62,6 +63,65 @@ def test_versions_follow_the_runs(
     assert older is not None
     studio.library.edit(older.id, Edit(alias="best"))
     assert studio.library.get(newer.id).alias == ""
+
+
+def test_a_step_of_a_run_is_kept_as_a_version(
+    client: TestClient, studio: Studio, base: Path, pictures: Path
+) -> None:
+    job = library.finish(studio, base, pictures)
+    (job.run_folder / "samples" / "step-000003-0.png").write_bytes(b"of step 3")
+    own = job.run_folder / "adapters" / "step-000003.safetensors"
+    assert "Keep this one" in client.get(f"/train/{job.id}").text
+    answer = client.post(f"/train/{job.id}/keep", data={"step": "3"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/train/1#files-title")
+    kept, ended = client.get("/api/v1/adapters").json()["adapters"]
+    assert (kept["name"], kept["job"], kept["parent"]) == ("cups, step 3", job.id, ended["id"])
+    for name in ("kind", "base", "family", "trigger", "rank", "project", "visibility"):
+        assert kept[name] == ended[name], name
+    assert client.get(f"/api/v1/adapters/{kept['id']}/file").content == own.read_bytes()
+    assert client.get(f"/api/v1/adapters/{kept['id']}/cover").content == b"of step 3"
+    page = client.get(f"/train/{job.id}").text
+    assert f'href="/adapters/{kept["id"]}"' in page
+    assert "Keep this one" not in page
+    versions = client.get(f"/adapters/{ended['id']}").text
+    assert "cups, step 3" in versions
+    # Once, and out of the bin again where it was thrown away.
+    client.post(f"/adapters/{kept['id']}/trash")
+    tried = client.post(f"/train/{job.id}/keep", data={"step": "3", "tries": "1"})
+    assert tried.headers["location"] == f"/play?adapter={kept['id']}:1"
+    again = client.post(f"/api/v1/jobs/{job.id}/adapters", json={"step": 3})
+    assert (again.status_code, again.json()) == (201, kept)
+    none = client.post(f"/api/v1/jobs/{job.id}/adapters", json={"step": 4})
+    assert (none.status_code, "keeps no such adapter of step 4" in none.text) == (404, True)
+
+
+def test_the_step_that_a_run_ended_with_is_its_own_adapter(
+    client: TestClient, studio: Studio, base: Path, pictures: Path
+) -> None:
+    ended = library.one(studio, base, pictures)
+    folder = studio.jobs.get(1).run_folder
+    library.save_adapter(folder / "adapters" / "step-000006.safetensors").write_bytes(
+        ended.path.read_bytes()
+    )
+    kept = client.post("/api/v1/jobs/1/adapters", json={"step": 6}).json()
+    assert kept["id"] == ended.id
+
+
+def test_what_is_kept_of_a_run_that_goes_on_joins_its_end(
+    client: TestClient, studio: Studio, base: Path, pictures: Path
+) -> None:
+    job = studio.jobs.add(tiny.config(base, pictures), "cups")
+    held = Leases(studio.database).claim("test")
+    assert held is not None
+    for path in ("adapter", "adapters/step-000002", "adapters/step-000002-ema"):
+        library.save_adapter(job.run_folder / f"{path}.safetensors", seed=len(path))
+    names = [studio.library.keep(job, 2, average=average).name for average in (False, True, False)]
+    assert names == ["cups, step 2", "cups, step 2, average", "cups, step 2"]
+    Leases(studio.database).finish(held.lease)
+    studio.library.register()
+    ended = studio.library.of_job(job.id)
+    assert ended is not None
+    assert [one.name for one in studio.library.versions(ended)] == [*names[:2], "cups"]
 
 
 def test_editing(client: TestClient, studio: Studio, base: Path, pictures: Path) -> None:

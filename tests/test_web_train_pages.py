@@ -238,6 +238,18 @@ def test_the_queue_shows_what_is_asked_for(
     assert "No run is in this state" in client.get("/train", params={"show": "running"}).text
 
 
+def test_the_queue_names_base_and_gpu(
+    client: TestClient, studio: Studio, cups: str, base: Path
+) -> None:
+    add(client, base)
+    held = Leases(studio.database).claim("here")
+    assert held is not None
+    assert f"· {base.name}" in client.get("/train").text
+    assert "GPU" not in client.get("/train").text
+    Leases(studio.database).beat(held.lease, [{"event": "placed", "gpu": "3"}])
+    assert "GPU 3" in client.get("/train").text
+
+
 def test_a_sweep_by_the_page_lists_its_runs(client: TestClient, cups: str, base: Path) -> None:
     job = add(client, base)
     made = client.post(f"/train/{job}/sweep", data={"setting": "adapter.rank", "values": "2, 4"})

@@ -17,6 +17,7 @@ from tests import tiny
 
 from loraloom import train
 from loraloom.config import TrainConfig
+from loraloom.errors import JobRefused
 from loraloom.generate import order as orders
 from loraloom.studio import claimed_folder, exits, trainer, worker
 from loraloom.studio.database import open_database
@@ -155,6 +156,28 @@ def test_pause_stop_and_a_worker_that_is_asked_to_leave(
     assert kept  # the step it was stopped at can be chosen too
 
 
+@pytest.mark.slow
+def test_a_running_job_draws_and_saves_when_it_is_asked(
+    base: Path, pictures: Path, jobs: Jobs
+) -> None:
+    config = tiny.config(
+        base, pictures, schedule={"steps": 100_000}, checkpoint={"every_steps": 100_000},
+        samples={"prompts": ["zk person"], "steps": 2, "every_steps": 100_000},
+    )  # fmt: skip
+    job = jobs.add(config, "asked")
+    worker = start_worker()
+    until(lambda: jobs.get(job.id).step >= 2)
+    jobs.sample(job.id)
+    jobs.save(job.id)
+    until(lambda: jobs.get(job.id).saved_step > 0)
+    until(lambda: any((job.run_folder / "samples").glob("step-*-0.png")))
+    saved = jobs.get(job.id).saved_step
+    until(lambda: jobs.get(job.id).step > saved)
+    assert (job.run_folder / "adapters" / f"step-{saved:06d}.safetensors").is_file()
+    jobs.cancel(job.id)
+    assert worker.wait(timeout=PATIENCE_S) == 0
+
+
 class FakeTrainer:
     """What a slot sees of a trainer."""
 
@@ -176,6 +199,11 @@ class FakeTrainer:
     def ask(self, request: str, grace_s: float) -> None:
         self.asked.append(request)
         self.asked_to_leave = request in ("cancel", "pause")
+
+    def wish(self, wish: str) -> bool:
+        if self.last:
+            self.asked.append(wish)
+        return bool(self.last)
 
     def kill(self) -> None:
         self.killed = True
@@ -254,12 +282,44 @@ class TestSlot:
         run.trainer.status = -9  # it did not obey within the grace time
         assert run.attend().state is State.CANCELLED
 
+    def test_wishes_are_passed_on_once_it_listens(self, run: Run) -> None:
+        with pytest.raises(JobRefused, match="has no sample prompts"):
+            run.jobs.sample(run.number)
+        run.jobs.save(run.number)
+        run.attend()
+        assert run.trainer.asked == []
+        run.trainer.told = [{"event": "started", "steps": 6}]
+        run.attend()
+        run.attend()
+        assert run.trainer.asked == ["save"]
+        run.jobs.save(run.number)
+        run.attend()
+        assert run.trainer.asked == ["save", "save"]
+        run.trainer.told, run.trainer.status = [{"event": "finished", "step": 6}], 0
+        run.attend()
+        with pytest.raises(JobRefused, match="is finished: only a training that runs"):
+            run.jobs.save(run.number)
+
     def test_a_worker_that_leaves_gives_the_job_back(self, run: Run) -> None:
         run.attend(leaving=True)
         assert run.trainer.asked == ["pause"]
         run.trainer.status = 130
         found = run.attend(leaving=True)
         assert (found.state, found.losses) == (State.QUEUED, 0)
+
+
+@pytest.mark.parametrize(("gpus", "told"), [(["0", "1"], ["0"]), (["0", "0"], []), ([None], [])])
+def test_of_several_gpus_it_is_told_which(
+    jobs: Jobs, base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    gpus: list[str | None], told: list[str],
+) -> None:  # fmt: skip
+    job = jobs.add(tiny.config(base, pictures), "placed")
+    monkeypatch.setattr(trainer, "start", lambda job, gpu, drawer: FakeTrainer(tmp_path))
+    placing = worker.Worker(open_database(), gpus, lambda number, sentence: None)
+    for _ in range(3):  # the claim, the start, and a sign of life
+        placing._pass(due=True)
+    events = jobs.events(job.id, names=["placed"])
+    assert [event.body["gpu"] for event in events] == told
 
 
 class TestExits:

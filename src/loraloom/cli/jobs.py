@@ -69,7 +69,10 @@ def add(
 
 
 @app.command("list")
-def list_jobs(json: AsJson = False) -> None:
+def list_jobs(
+    removed: Annotated[bool, typer.Option("--removed", help="those in the bin")] = False,
+    json: AsJson = False,
+) -> None:
     """Show every job, the newest first.
 
     \b
@@ -79,11 +82,13 @@ def list_jobs(json: AsJson = False) -> None:
     from loraloom.cli import jobs_view
     from loraloom.studio.described import as_tree
 
-    found = _jobs().all()
+    found = _jobs().all(trashed=removed)
     if json:
         print_json([as_tree(job) for job in found])
     elif found:
         jobs_view.show_list(found)
+    elif removed:
+        messages.print("The bin holds no job.")
     else:
         messages.print("No job yet; `loraloom jobs add` queues one.")
 
@@ -164,6 +169,26 @@ def pause(number: Number, json: AsJson = False) -> None:
 
 
 @app.command()
+def sample(number: Number, json: AsJson = False) -> None:
+    """Let a run draw its samples after the step at hand, and go on.
+
+    \b
+    loraloom jobs sample 3
+    """
+    _steer(lambda jobs: jobs.sample(number), json=json)
+
+
+@app.command()
+def save(number: Number, json: AsJson = False) -> None:
+    """Let a run write a checkpoint and its adapter after the step at hand, and go on.
+
+    \b
+    loraloom jobs save 3
+    """
+    _steer(lambda jobs: jobs.save(number), json=json)
+
+
+@app.command()
 def resume(number: Number, json: AsJson = False) -> None:
     """Take up a paused or failed job from its last checkpoint.
 
@@ -201,6 +226,64 @@ def retry(
     called = name or old.name
     new = jobs.add(config, called, priority=priority, parent=old.id, project=old.project_id)
     _tell_added(new, json=json)
+
+
+@app.command()
+def keep(
+    number: Number,
+    step: Annotated[int, typer.Option(help="after which the adapter was written", min=0)],
+    average: Annotated[bool, typer.Option(help="the average of the weights up to there")] = False,
+    json: AsJson = False,
+) -> None:
+    """Take the adapter that a run kept after a step into the library. Again: the same one.
+
+    \b
+    loraloom jobs keep 3 --step 120
+    """
+    from loraloom.studio.database import open_database
+    from loraloom.studio.library import Library
+
+    kept = Library(open_database()).keep(_jobs().get(number), step, average=average)
+    if json:
+        print_json({"adapter": kept.id, "name": kept.name, "path": kept.path})
+    else:
+        messages.print(
+            f"{kept.name} is adapter {kept.id} of the library: {kept.path}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+@app.command()
+def remove(
+    numbers: Annotated[list[int], typer.Argument(metavar="JOB…", help="by number; ended ones")],
+    json: AsJson = False,
+) -> None:
+    """Put ended jobs into the bin for 30 days; `recover` takes them out. Adapters in the library
+    stay.
+
+    \b
+    loraloom jobs remove 3 4 7
+    """
+    from loraloom.studio.described import as_tree
+
+    thrown = _jobs().trash(numbers)
+    if json:
+        print_json([as_tree(job) for job in thrown])
+    for job in [] if json else thrown:
+        messages.print(
+            f"Job {job.id} is in the bin. For 30 days: loraloom jobs recover {job.id}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+@app.command()
+def recover(number: Number, json: AsJson = False) -> None:
+    """Take a removed job out of the bin.
+
+    \b
+    loraloom jobs recover 3
+    """
+    _steer(lambda jobs: jobs.restore(number), json=json)
 
 
 @app.command()

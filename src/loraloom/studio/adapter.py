@@ -15,7 +15,8 @@ from loraloom.kinds import Kind
 from loraloom.settings import data_folder
 from loraloom.studio.rights import Visibility
 
-FILE = "adapter.safetensors"
+SUFFIX = ".safetensors"
+FILE = f"adapter{SUFFIX}"
 TAGS = (
     "character", "style", "object", "concept", "scene", "anime", "photo", "illustration",
     "portrait", "clothing", "pose", "background", "test",
@@ -48,6 +49,11 @@ class Adapter:
     scale: float
     """The recommended strength."""
     job_id: int | None
+    """The run that ended with it."""
+    kept_job_id: int | None
+    """The run that it is a step of, where somebody kept that step."""
+    kept_file: str | None
+    """The file of that step."""
     parent_id: int | None
     dataset: str
     dataset_hash: str
@@ -76,6 +82,11 @@ class Adapter:
         """The picture that stands for it, where there is one."""
         path = data_folder() / self.cover if self.cover else None
         return path if path and path.is_file() else None
+
+    @property
+    def run_id(self) -> int | None:
+        """The run that made it."""
+        return self.job_id or self.kept_job_id
 
     @property
     def base_title(self) -> str:

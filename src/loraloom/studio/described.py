@@ -39,6 +39,8 @@ def as_tree(job: Job) -> Tree:
         "owner": job.owner_id,
         "visibility": job.visibility,
         "project": job.project_id,
+        "trashed": iso(job.trashed_at or None),
+        "gone": job.is_gone,
     }
 
 

@@ -46,6 +46,15 @@ def measure(data: Path) -> Disk:
     return Disk(found, disk.total, disk.free)
 
 
+def bytes_in(folder: Path) -> int:
+    """In all files of a folder; 0 where there is none."""
+    try:
+        with os.scandir(folder) as inside:
+            return sum(_size(one)[0] for one in inside)
+    except OSError:
+        return 0
+
+
 def _size(entry: os.DirEntry[str]) -> tuple[int, int]:
     """Bytes and files; what vanishes meanwhile or cannot be read counts nothing."""
     try:

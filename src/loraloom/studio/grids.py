@@ -112,9 +112,10 @@ class Grids:
 
     def checkpoints(self, adapter: Adapter) -> dict[int, Path]:
         """Steps of the adapter's run that are kept -> their files; none of a run of others."""
-        if adapter.job_id is None or not self._jobs.known({adapter.job_id}):
+        run = adapter.run_id
+        if run is None or not self._jobs.known({run}):
             return {}
-        folder = self._jobs.get(adapter.job_id).run_folder / "adapters"
+        folder = self._jobs.get(run).run_folder / "adapters"
         return {
             int(match[1]): path
             for path in sorted(folder.glob("step-*.safetensors"))

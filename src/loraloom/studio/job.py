@@ -40,6 +40,13 @@ class Request(StrEnum):
     STOP = "stop"  # end now and keep the adapter
 
 
+class Wish(StrEnum):
+    """What a run is to do after the step at hand, and to go on."""
+
+    SAMPLE = "sample"  # draw its sample prompts
+    SAVE = "save"  # write a checkpoint and its adapter
+
+
 class Reason(StrEnum):
     """Why a job failed."""
 
@@ -111,6 +118,13 @@ class Job:
     visibility: Visibility
     task: Task = Task.TRAIN
     project_id: int | None = None
+    trashed_at: float | None = None
+    """Since when it is in the bin."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has left the bin: its files are no longer there."""
+        return self.trashed_at == 0
 
     @property
     def lease(self) -> Lease:

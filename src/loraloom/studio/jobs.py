@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select, update
 
 from loraloom.config import TrainConfig
 from loraloom.config_tree import to_toml
 from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
-from loraloom.studio.job import HELD, Job, Reason, Request, State, Task
+from loraloom.studio.job import ENDED, HELD, Job, Reason, Request, State, Task, Wish
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
 from loraloom.studio.rows import added, as_job, change, joined, locked, note, put
-from loraloom.studio.tables import events, jobs
+from loraloom.studio.tables import events, jobs, pictures
 
 _QUEUE = (jobs.c.priority.desc(), jobs.c.id)
 """The order in which workers take what is queued."""
@@ -162,10 +164,10 @@ class Jobs:
             raise _unknown(job_id)
         return as_job(row)
 
-    def all(self) -> list[Job]:
-        """Every job, the newest first."""
+    def all(self, *, trashed: bool = False) -> list[Job]:
+        """Every job, the newest first; those in the bin apart."""
         with self._database.reading() as connection:
-            found = select(jobs).where(self._seen).order_by(jobs.c.id.desc())
+            found = select(jobs).where(self._seen, _in_bin(trashed)).order_by(jobs.c.id.desc())
             rows = connection.execute(found).all()
         return [as_job(row) for row in rows]
 
@@ -178,13 +180,15 @@ class Jobs:
         parent: int | None = None,
         project: int | None = None,
         task: Task | None = Task.TRAIN,
+        trashed: bool = False,
     ) -> list[Job]:
         """The newest jobs, or the newest of those older than the one numbered `before`.
 
         `states`: in one of these only; `parent`: of this job and those that were made from it;
-        `project`: of this one; `task`: of one task, None of all.
+        `project`: of this one; `task`: of one task, None of all; `trashed`: those in the bin.
         """
-        found = select(jobs).where(self._seen).order_by(jobs.c.id.desc()).limit(limit)
+        found = select(jobs).where(self._seen, _in_bin(trashed))
+        found = found.order_by(jobs.c.id.desc()).limit(limit)
         if task is not None:
             found = found.where(jobs.c.task == task)
         if before is not None:
@@ -308,10 +312,40 @@ class Jobs:
                 raise JobRefused(f"Job {job.id} has {_ended(job)}; there is nothing to stop.")
             return locked(connection, job_id)
 
+    def sample(self, job_id: int) -> Job:
+        """Let a run draw its samples after the step at hand, and go on. Raises JobRefused."""
+        return self._wish(job_id, Wish.SAMPLE)
+
+    def save(self, job_id: int) -> Job:
+        """Let a run write a checkpoint and its adapter after the step at hand, and go on.
+
+        Raises JobRefused.
+        """
+        return self._wish(job_id, Wish.SAVE)
+
+    def _wish(self, job_id: int, wish: Wish) -> Job:
+        with self._database.writing() as connection:
+            job = self._locked(connection, job_id)
+            if job.task is not Task.TRAIN or job.state not in HELD:
+                raise JobRefused(
+                    f"Job {job.id} is {job.state}: only a training that runs can draw samples or "
+                    "save in between."
+                )
+            _refuse_when_cancelled(job)
+            if wish is Wish.SAMPLE and not tomllib.loads(job.settings)["samples"].get("prompts"):
+                raise JobRefused(
+                    f"Job {job.id} has no sample prompts; train again with some, or try the "
+                    "adapter of a step in the playground."
+                )
+            note(connection, job.id, job.attempt, {"event": "wish", "wish": wish})
+            return job
+
     def resume(self, job_id: int) -> Job:
         """Take up a paused or failed job where it was; take back a pause. Raises JobRefused."""
         with self._database.writing() as connection:
             job = self._locked(connection, job_id)
+            if job.trashed_at is not None:
+                raise JobRefused(f"Job {job.id} is in the bin; take it out of there first.")
             if job.state in (State.PAUSED, State.FAILED):
                 change(
                     connection, job, State.QUEUED, "resumed",
@@ -327,6 +361,63 @@ class Jobs:
             elif job.request is Request.CANCEL:
                 _refuse_when_cancelled(job)
             return locked(connection, job_id)
+
+    def trash(self, numbers: Collection[int]) -> list[Job]:
+        """Ended jobs into the bin for 30 days, with the pictures that they drew; all or none.
+
+        Again: no change. Raises JobUnknown, JobRefused, Forbidden.
+        """
+        now = time.time()
+        with self._database.writing() as connection:
+            found = [self._locked(connection, number) for number in sorted(set(numbers))]
+            for job in found:
+                if job.state not in ENDED:
+                    raise JobRefused(
+                        f"Job {job.id} is {job.state}: only what has ended goes into the bin. "
+                        "Cancel it first."
+                    )
+            for job in found:
+                if job.trashed_at is None:
+                    put(connection, job, trashed_at=now)
+                    _throw_pictures(connection, job, None, now)
+                    note(connection, job.id, job.attempt, {"event": "trashed"})
+            return [locked(connection, job.id) for job in found]
+
+    def restore(self, job_id: int) -> Job:
+        """Out of the bin, with its pictures. Raises JobRefused where its files are gone."""
+        with self._database.writing() as connection:
+            job = self._locked(connection, job_id)
+            if job.is_gone:
+                raise JobRefused(
+                    f"Job {job.id} has left the bin for good. Its settings are kept: train again "
+                    "with them."
+                )
+            if job.trashed_at is not None:
+                put(connection, job, trashed_at=None)
+                _throw_pictures(connection, job, job.trashed_at, None)
+                note(connection, job.id, job.attempt, {"event": "restored"})
+            return locked(connection, job_id)
+
+    def thrown(self, before: float | None = None) -> list[Job]:
+        """Those in the bin, or that came there before a moment, and what left it half removed; not
+        one of whose pictures somebody has taken out again."""
+        kept = (pictures.c.job_id == jobs.c.id) & pictures.c.trashed_at.is_(None)
+        found = select(jobs).where(jobs.c.trashed_at.is_not(None), self._seen)
+        found = found.where(~select(pictures.c.id).where(kept).exists())
+        if before is not None:
+            found = found.where(jobs.c.trashed_at <= before)
+        with self._database.reading() as connection:
+            rows = connection.execute(found).all()
+        return [job for job in map(as_job, rows) if job.trashed_at or job.folder.is_dir()]
+
+    def give_up(self, job_id: int) -> bool:
+        """Out of the bin for good, and whether its folder is its caller's to remove: not where it
+        was taken out meanwhile."""
+        with self._database.writing() as connection:
+            job = self._locked(connection, job_id)
+            if job.trashed_at is not None:
+                put(connection, job, trashed_at=0)
+            return job.trashed_at is not None
 
     def workers(self) -> list[WorkerSeen]:
         """Those that have had a job, the last seen first."""
@@ -375,6 +466,19 @@ def _started(connection: Any, start: Start) -> Job | None:
             "key for a new job."
         )
     return None if row is None else as_job(row)
+
+
+def _in_bin(trashed: bool) -> ColumnElement[bool]:
+    return jobs.c.trashed_at > 0 if trashed else jobs.c.trashed_at.is_(None)
+
+
+def _throw_pictures(
+    connection: Connection, job: Job, was: float | None, trashed_at: float | None
+) -> None:
+    """The pictures of a job that came into the bin at `was`, or are in none, go with it."""
+    there = pictures.c.trashed_at.is_(None) if was is None else pictures.c.trashed_at == was
+    own = (pictures.c.job_id == job.id) & there
+    connection.execute(update(pictures).where(own).values(trashed_at=trashed_at))
 
 
 def _falling(order: list[Job], given: list[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,9 @@ from sqlalchemy import Connection, select
 
 from loraloom.studio import workers
 from loraloom.studio.database import Database
-from loraloom.studio.job import HELD, Job, Lease, Reason, Request, State
+from loraloom.studio.job import HELD, Job, Lease, Reason, Request, State, Wish
 from loraloom.studio.rows import as_job, change, locked, note, put
-from loraloom.studio.tables import jobs
+from loraloom.studio.tables import events, jobs
 
 ATTEMPTS = {Reason.BUG: 3, Reason.LOST: 10}
 """Failures that the same settings may survive when tried again -> how many such attempts in a row
@@ -72,6 +73,20 @@ class Leases:
                 change(connection, job, State.TRAINING, "loaded")
             note(connection, job.id, job.attempt, *happenings)
             return job.request
+
+    def wishes(self, lease: Lease, after: int = 0) -> tuple[int, list[Wish]]:
+        """What was wished of an attempt since the event of that number, and the newest's number."""
+        found = (
+            select(events.c.id, events.c.body)
+            .where(events.c.job_id == lease.job_id, events.c.id > after)
+            .where(events.c.name == "wish", events.c.attempt == lease.attempt)
+            .order_by(events.c.id)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(found).all()
+        return max((row.id for row in rows), default=after), [
+            Wish(json.loads(row.body)["wish"]) for row in rows
+        ]
 
     def finish(self, lease: Lease) -> None:
         """The adapter is there. Again: no change. Raises LeaseLost."""

@@ -8,19 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
 from loraloom.errors import AdapterUnknown
+from loraloom.files import write_atomic
 from loraloom.kinds import Kind
-from loraloom.studio.adapter import Adapter, as_adapter
+from loraloom.settings import data_folder
+from loraloom.studio.adapter import FILE, SUFFIX, Adapter, as_adapter
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, State, Task
 from loraloom.studio.named import NamedEdit
-from loraloom.studio.registering import of_run, put_file
+from loraloom.studio.registering import of_run, of_step, put_file
 from loraloom.studio.rights import ALONE, Person, Visibility, check, may, readable
 from loraloom.studio.rows import as_job, locked
 from loraloom.studio.tables import adapters, jobs
@@ -108,10 +111,47 @@ class Library:
             locked(connection, job.id)
             own = select(adapters.c.id).where(adapters.c.job_id == job.id)
             if connection.execute(own).first() is None:
-                parent = select(adapters.c.id).where(adapters.c.job_id == job.parent_id)
-                facts["parent_id"] = job.parent_id and connection.execute(parent).scalar()
+                facts["parent_id"] = _before(connection, job)
                 adapter = _inserted(connection, facts)
-                put_file(adapter, job.run_folder / "adapter.safetensors")
+                put_file(adapter, job.run_folder / FILE)
+
+    def keep(self, job: Job, step: int, *, average: bool = False) -> Adapter:
+        """Take in the adapter of one step of a run, as a version beside the one of its end.
+
+        Again: the one that is there, out of the bin. Where the run ended with the very same file,
+        that is the one. Raises AdapterUnknown, AdapterUnreadable, Forbidden, DiskFull.
+        """
+        check(self._person, "change", job.owner_id, job.visibility)
+        path = job.run_folder / "adapters" / f"step-{step:06d}{'-ema' if average else ''}{SUFFIX}"
+        if job.task is not Task.TRAIN or not path.is_file():
+            raise AdapterUnknown(
+                f"Run {job.id} keeps no such adapter of step {step}; its page lists those that it "
+                "keeps."
+            )
+        self.register()
+        facts = of_step(job, step, path, average=average)
+        with self._database.writing() as connection:
+            locked(connection, job.id)
+            kept = (adapters.c.kept_job_id == job.id) & (adapters.c.kept_file == path.name)
+            ended = (adapters.c.job_id == job.id) & (adapters.c.sha256 == facts["sha256"])
+            row = connection.execute(select(adapters).where(or_(kept, ended))).first()
+            if row is None:
+                facts["parent_id"] = _before(connection, job)
+                adapter = _inserted(connection, facts)
+            else:
+                adapter = as_adapter(row)
+                _put(connection, adapter.id, trashed_at=None)
+            if not adapter.path.is_file():
+                put_file(adapter, path)
+            return _get(connection, adapter.id)
+
+    def kept_of(self, job_id: int) -> dict[str, Adapter]:
+        """Files of a run -> the adapters that they became, as far as those are not in the bin."""
+        made = or_(adapters.c.job_id == job_id, adapters.c.kept_job_id == job_id)
+        found = select(adapters).where(made, adapters.c.trashed_at.is_(None), self._seen)
+        with self._database.reading() as connection:
+            kept = [as_adapter(row) for row in connection.execute(found)]
+        return {f"adapters/{one.kept_file}" if one.kept_file else FILE: one for one in kept}
 
     def add(self, facts: Mapping[str, Any]) -> Adapter:
         """A row for an imported file, which its caller then puts into the adapter's folder.
@@ -210,6 +250,19 @@ class Library:
                 _put(connection, number, **values)
             return _get(connection, number)
 
+    def keep_covers(self, folder: Path) -> None:
+        """Copy the covers that lie in a folder to their adapters, before the folder is removed."""
+        below = f"{folder.relative_to(data_folder())}/"
+        found = select(adapters).where(adapters.c.cover.startswith(below, autoescape=True))
+        with self._database.reading() as connection:
+            shown = [as_adapter(row) for row in connection.execute(found)]
+        for adapter in shown:
+            source = adapter.cover_path
+            if source is not None and adapter.folder.is_dir():
+                kept = adapter.folder / f"cover{source.suffix}"
+                write_atomic(kept, source.read_bytes())
+                self.set_cover(adapter.id, str(kept.relative_to(data_folder())))
+
     def set_cover(self, number: int, cover: str) -> Adapter:
         """`cover`: a picture, by its path below the data folder."""
         with self._database.writing() as connection:
@@ -283,6 +336,18 @@ def _inserted(connection: Connection, facts: Mapping[str, Any]) -> Adapter:
     number = connection.execute(insert(adapters).values(**facts)).inserted_primary_key
     assert number is not None
     return _get(connection, number[0])
+
+
+def _before(connection: Connection, job: Job) -> int | None:
+    """The version before an adapter of a run: of the same run, else of the run it was made from."""
+    for run in filter(None, (job.id, job.parent_id)):
+        made = or_(adapters.c.job_id == run, adapters.c.kept_job_id == run)
+        ended_first = (adapters.c.job_id.is_(None), adapters.c.id)
+        found = select(adapters.c.id).where(made).order_by(*ended_first).limit(1)
+        row = connection.execute(found).first()
+        if row is not None:
+            return int(row.id)
+    return None
 
 
 def _get(connection: Connection, number: int, *seen: ColumnElement[bool]) -> Adapter:

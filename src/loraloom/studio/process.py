@@ -64,6 +64,11 @@ class Process:
         if self._process.poll() is None:  # not waited for: the number cannot be another's yet
             os.killpg(self._process.pid, number)
 
+    def tell(self, number: signal.Signals) -> None:
+        """To the process alone: those that it has started may not know the signal."""
+        if self._process.poll() is None:
+            os.kill(self._process.pid, number)
+
     def close(self) -> None:
         """End what still runs, and wait for it."""
         self.send(signal.SIGKILL)

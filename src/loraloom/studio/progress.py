@@ -95,7 +95,7 @@ def progress(jobs: Jobs, job: Job) -> Progress:
         tuple({body["fault"]: body for body in by_name.get("diagnosed", [])}.values()),
         tuple(dict.fromkeys(body["message"] for body in by_name.get("warned", []))),
         tuple({body["step"]: body for body in by_name.get("validated", [])}.values()),
-        _samples(by_name.get("sampled", [])),
+        () if job.is_gone else _samples(by_name.get("sampled", [])),
         adapters(job, finished),
     )  # fmt: skip
 
@@ -111,6 +111,13 @@ def _samples(told: list[Body]) -> tuple[Samples, ...]:
 def time_left(jobs: Jobs, job: Job) -> float | None:
     """Seconds until the last step of a running job; None where nobody can tell yet."""
     return _left(job, _pace(jobs, job))
+
+
+def gpu_of(jobs: Jobs, job: Job) -> str:
+    """The GPU that a running job is on, where its worker has several; else ""."""
+    told = jobs.events(job.id, names=("placed",), limit=1, newest=True)
+    is_now = job.state in HELD and told and told[0].attempt == job.attempt
+    return str(told[0].body["gpu"]) if is_now else ""
 
 
 def adapters(job: Job, finished: Body | None) -> tuple[AdapterFile, ...]:

@@ -21,7 +21,7 @@ from loraloom.dataset.reference import is_stored
 from loraloom.errors import AdapterUnreadable, BaseUnknown, LoraloomError
 from loraloom.files import sync_folder, telling_failures
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import Adapter
+from loraloom.studio.adapter import FILE, Adapter
 from loraloom.studio.job import Job
 from loraloom.studio.rights import Visibility
 
@@ -41,17 +41,34 @@ _FACTS = {
 
 def of_run(job: Job) -> dict[str, Any] | None:
     """The row for what a finished run left; None where its file is gone or broken."""
-    path = job.run_folder / "adapter.safetensors"
     try:
-        found = header.read(path)
-        metadata = header.metadata(path, found)
+        facts = _made_by(job, job.run_folder / FILE)
     except LoraloomError:
         return None
+    made = {"name": job.name[:200], "job_id": job.id, "created_at": job.ended_at or time.time()}
+    return {**facts, **made, "cover": _cover(job)}
+
+
+def of_step(job: Job, step: int, path: Path, *, average: bool) -> dict[str, Any]:
+    """The row for the adapter that a run kept after a step. Raises AdapterUnreadable."""
+    word = ", average" if average else ""
+    made = {
+        "name": f"{job.name[:170]}, step {step}{word}",
+        "kept_job_id": job.id,
+        "kept_file": path.name,
+        "created_at": path.stat().st_mtime,
+    }
+    return {**_made_by(job, path), **made, "cover": _cover(job, step)}
+
+
+def _made_by(job: Job, path: Path) -> dict[str, Any]:
+    """What the run and one of its files tell. Raises AdapterUnreadable."""
+    found = header.read(path)
+    metadata = header.metadata(path, found)
     settings = tomllib.loads(job.settings)
     folder = str(settings["data"].get("folder", ""))
     return {
         **_common(path),
-        "name": job.name[:200],
         "kind": settings["kind"],
         "base": settings["base"],
         "family": _family(settings["base"], metadata),
@@ -60,14 +77,11 @@ def of_run(job: Job) -> dict[str, Any] | None:
         "trigger": metadata.get("loraloom.trigger", settings.get("trigger", "")),
         "layout": _layout(found),
         "facts": _facts(metadata),
-        "job_id": job.id,
         "owner_id": job.owner_id,
         "visibility": job.visibility,
         "project_id": job.project_id,
         "dataset": folder if folder and is_stored(folder) else "",
         "dataset_hash": metadata.get("loraloom.dataset_hash", ""),
-        "cover": _cover(job),
-        "created_at": job.ended_at or time.time(),
     }
 
 
@@ -186,8 +200,13 @@ def _facts(metadata: Mapping[str, str]) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
-def _cover(job: Job) -> str:
-    """The newest sample of a run, by its path below the data folder; not one without adapter."""
+def _cover(job: Job, step: int | None = None) -> str:
+    """The newest sample of a run, or the newest up to a step, by its path below the data folder.
+
+    Not one without the adapter.
+    """
     samples = sorted((job.run_folder / "samples").glob("step-*-0.png"))
-    with_adapter = [path for path in samples if path.name != "step-000000-0.png"]
-    return str(with_adapter[-1].relative_to(data_folder())) if with_adapter else ""
+    samples = [path for path in samples if path.name != "step-000000-0.png"]
+    if step is not None:
+        samples = [path for path in samples if path.name <= f"step-{step:06d}-0.png"] or samples[:1]
+    return str(samples[-1].relative_to(data_folder())) if samples else ""

@@ -12,7 +12,7 @@ from typing import Any
 from loraloom.errors import LoraloomError
 from loraloom.studio import exits, trainer
 from loraloom.studio.exits import Failure
-from loraloom.studio.job import Job, Reason, Request
+from loraloom.studio.job import Job, Reason, Request, Wish
 from loraloom.studio.leases import LeaseLost, Leases
 from loraloom.studio.process import Drawer
 from loraloom.studio.trainer import Trainer
@@ -40,8 +40,12 @@ def gpus() -> list[str]:
 class Slot:
     """Brings one job after the other from the claim to its end."""
 
-    def __init__(self, leases: Leases, gpu: str | None, tell: Tell) -> None:
+    def __init__(
+        self, leases: Leases, gpu: str | None, tell: Tell, *, tells_gpu: bool = False
+    ) -> None:
+        """`tells_gpu`: there are several, so that people want to know which has a job."""
         self.job: Job | None = None
+        self._tells_gpu = tells_gpu
         self._leases = leases
         self._gpu = gpu
         self._tell = tell
@@ -54,6 +58,8 @@ class Slot:
         self._untold: list[Mapping[str, Any]] = []  # events that are not yet in the database
         self._request = Request.NONE
         self._refused: Failure | None = None
+        self._heard = 0  # the number of the newest wish
+        self._wishes: list[Wish] = []  # that the trainer did not hear yet
 
     def take(self, job: Job) -> None:
         """Begin with a job that was just claimed."""
@@ -111,6 +117,8 @@ class Slot:
             self._fail(job, Failure(Reason.DISK, str(error)))
         if self._trainer is not None:
             self._drawer = None
+            if self._tells_gpu:
+                self._untold.append({"event": "placed", "gpu": self._gpu})
 
     def _follow(
         self, job: Job, running: Trainer, *, due: bool, leaving: bool, grace_s: float
@@ -122,12 +130,16 @@ class Slot:
         if due or status is not None:
             self._request = self._leases.beat(job.lease, self._untold)
             self._untold = []
+            self._heard, wished = self._leases.wishes(job.lease, self._heard)
+            self._wishes += wished
         if status is not None:
             self._end(job, running, status)
         elif self._refused:
             running.kill()
         elif wanted := self._request or (Request.PAUSE if leaving else Request.NONE):
             running.ask(wanted, grace_s)
+        else:
+            self._wishes = [wish for wish in self._wishes if not running.wish(wish)]
 
     def _end(self, job: Job, ended: Trainer, status: int) -> None:
         if ended.last.get("event") == "finished":  # which is told when all is written

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from loraloom.studio.job import Reason, Request, State, Task
 from loraloom.studio.rights import Role, Visibility
 
-VERSION = "0006"
+VERSION = "0008"
 """The newest migration."""
 
 metadata = MetaData(
@@ -70,6 +70,7 @@ jobs = Table(
     Column("visibility", String(16), nullable=False, server_default=Visibility.PRIVATE),
     Column("task", String(16), nullable=False, server_default=Task.TRAIN),
     Column("project_id", Integer),  # none: in no project
+    Column("trashed_at", Float),  # 0: has left the bin, and its files are gone
     one_of("state", State),
     one_of("request", Request),
     one_of("reason", Reason),
@@ -170,7 +171,9 @@ adapters = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("facts", Text, nullable=False),  # JSON: what the file says of itself, the short texts
     Column("scale", Float, nullable=False),  # recommended
-    Column("job_id", ForeignKey("jobs.id"), unique=True),  # the run that made it
+    Column("job_id", ForeignKey("jobs.id"), unique=True),  # the run that ended with it
+    Column("kept_job_id", Integer),  # the run that it is a step of, where it was kept by hand
+    Column("kept_file", String(64)),  # that step's file, as in "step-000120.safetensors"
     Column("parent_id", ForeignKey("adapters.id")),  # the version before it
     Column("dataset", Text, nullable=False),  # the stored dataset that it was trained on
     Column("dataset_hash", Text, nullable=False),
@@ -182,6 +185,7 @@ adapters = Table(
     Column("created_at", Float, nullable=False),
     Column("trashed_at", Float),
     Column("project_id", Integer),
+    Index("ix_adapters_kept", "kept_job_id", "kept_file", unique=True),
     Index("ix_adapters_list", "trashed_at", "id"),
     Index("ix_adapters_project", "project_id", "id"),
     Index("ix_adapters_owner", "owner_id", "id"),

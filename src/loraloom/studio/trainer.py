@@ -16,7 +16,7 @@ from typing import IO, Any
 from loraloom.files import telling_failures, write_atomic
 from loraloom.studio import claimed_folder, workers
 from loraloom.studio.exits import oom_kills
-from loraloom.studio.job import Job, Request, Task
+from loraloom.studio.job import Job, Request, Task, Wish
 from loraloom.studio.process import Drawer, Process
 
 LOG = "log.txt"
@@ -27,6 +27,8 @@ _SIGNALS = {
     Request.STOP: signal.SIGUSR1,
 }
 """What the trainer knows: SIGTERM saves after the step at hand, SIGUSR1 ends with the adapter."""
+
+_WISHES = {Wish.SAMPLE: signal.SIGUSR2, Wish.SAVE: signal.SIGURG}
 
 DRAWN = (Task.GENERATE, Task.GRID)
 """Tasks of a process that stays, so that the next pictures of a base need not wait for it."""
@@ -128,6 +130,12 @@ class Trainer:
             self._process.send(_SIGNALS[request])
         elif request is not Request.STOP and time.monotonic() - self._asked[request] > grace_s:
             self.kill()
+
+    def wish(self, wish: Wish) -> bool:
+        """Pass on what it is to do in between; False while it does not listen yet."""
+        if self.last:
+            self._process.tell(_WISHES[wish])
+        return bool(self.last)
 
     @property
     def asked_to_leave(self) -> bool:

@@ -27,6 +27,8 @@ from loraloom.studio.rights import ALONE, Person, Visibility, check, may
 KEPT_S = 24 * 3600.0
 """After so long without a byte an upload is abandoned."""
 SWEPT_EVERY_S = 3600.0
+IDLE_S = 3600.0
+"""After so long without a byte an upload is given up where room is wanted."""
 LONGEST_NAME = 1000
 ID = re.compile(r"[0-9a-f]{32}")
 
@@ -185,6 +187,25 @@ class Uploads:
         with self._under.lock:
             if self._under.sizes:
                 self._under.sizes.pop(upload, None)
+
+    def idle(self) -> list[Upload]:
+        """Those of which no byte has come for an hour."""
+        newest_s = time.time() - IDLE_S
+        found = []
+        for path in sorted(self._root.glob("*.part")):
+            with suppress(OSError, UploadUnknown):  # somebody else removed it, or it is another's
+                if path.stat().st_mtime < newest_s:
+                    found.append(self.get(path.stem))
+        return found
+
+    def give_up_idle(self) -> int:
+        """Remove those that are idle; their bytes."""
+        freed = 0
+        for upload in self.idle():
+            with suppress(UploadUnknown):
+                self.remove(upload.id)
+                freed += upload.offset
+        return freed
 
     def _sweep(self) -> dict[str, int]:
         """Remove what was abandoned; the sizes of what is left."""

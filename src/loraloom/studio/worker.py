@@ -46,7 +46,8 @@ class Worker:
         """One slot for each of `gpus`; None in it is what CUDA_VISIBLE_DEVICES says, or the CPU."""
         self.name = workers.own_name()
         self._leases = Leases(database)
-        self._slots = [Slot(self._leases, gpu, tell) for gpu in gpus]
+        several = len(set(gpus)) > 1
+        self._slots = [Slot(self._leases, gpu, tell, tells_gpu=several) for gpu in gpus]
         self._tell = tell
         self._pace = pace
         self._reaper = Reaper(self._leases, pace.lost_s)

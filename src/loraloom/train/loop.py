@@ -62,7 +62,8 @@ def run(
 
     With `resume`, go on from the last whole checkpoint of the same run. Ctrl-C or SIGTERM, or
     whoever holds `stop`, has it save after the step at hand and raise TrainingStopped; SIGUSR1 has
-    it end with that step and write its adapter. Raises
+    it end with that step and write its adapter; SIGUSR2 and SIGURG have it draw its samples, or
+    write a checkpoint and its adapter, after that step, which changes no number of the run. Raises
     OutputExists, CheckpointUnusable, LossNotFinite, DiskFull, and what is wrong with the pictures,
     the settings or the base.
     """
@@ -150,9 +151,7 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
                 share.backward()
             mean_loss += float(share.detach())
         processes.average_gradients(weights)
-        mean_loss, stopping, ending = processes.agree(
-            mean_loss, stop.asked, stop.ending, setup.device
-        )
+        mean_loss, asked = processes.agree(mean_loss, stop.take(), setup.device)
         norm = float(torch.nn.utils.clip_grad_norm_(weights, config.optimiser.max_grad_norm))
         if not (math.isfinite(mean_loss) and math.isfinite(norm)):
             raise LossNotFinite(_not_finite(step, out))
@@ -163,9 +162,10 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
         yield Step(step, mean_loss, learning_rate, time.monotonic() - step_begun)
         # Whoever has just been told may have asked; several processes agree in the next step.
         if processes.count == 1:
-            stopping, ending = stop.asked, stop.ending
+            asked = asked.also(stop.take())
 
-        done, last = step, ending or step == steps
+        stopping = asked.stop
+        done, last = step, asked.end or step == steps
         # A base that is shared out measures and draws in all processes; the first alone writes.
         if not processes.first and not config.shard_base:
             if stopping and not last:
@@ -185,11 +185,13 @@ def _train(setup: Setup, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
             yield from watch.see(measured[-1])
             if processes.first:
                 outcome.write_step(setup, live, step)
-        if _due(step, config.samples.every_steps, last):
+        if asked.samples or _due(step, config.samples.every_steps, last):
             for drawn in _draw(setup, live, tensors, step):
                 yield drawn
                 yield from watch.see(drawn)
-        due = step % config.checkpoint.every_steps == 0 or last or stopping
+        if asked.save and processes.first and not outcome.step_file(out, step).exists():
+            outcome.write_step(setup, live, step)
+        due = step % config.checkpoint.every_steps == 0 or last or stopping or asked.save
         if due and processes.first:
             seconds = seconds_before + time.monotonic() - begun
             state = {"measured": [astuple(event) for event in measured], "seconds": seconds}

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from loraloom.train.stop import Asked
+
 _PATIENCE = timedelta(days=1)
 """How long the others wait while the first encodes pictures or measures."""
 
@@ -58,13 +60,13 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def agree(self, loss: float, stop: bool, end: bool, device: str) -> tuple[float, bool, bool]:
-        """The mean of all losses, and whether any process was asked to stop, or to end early."""
+    def agree(self, loss: float, asked: Asked, device: str) -> tuple[float, Asked]:
+        """The mean of all losses, and what any process was asked for."""
         if self.count == 1:
-            return loss, stop, end
-        values = torch.tensor([loss, stop, end], dtype=torch.float64, device=device)
+            return loss, asked
+        values = torch.tensor([loss, *asked], dtype=torch.float64, device=device)
         dist.all_reduce(values)
-        return float(values[0]) / self.count, bool(values[1] > 0), bool(values[2] > 0)
+        return float(values[0]) / self.count, Asked(*(bool(value > 0) for value in values[1:]))
 
 
 def is_first() -> bool:

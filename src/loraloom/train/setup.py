@@ -122,10 +122,8 @@ class Setup:
         return {self.text_key(caption): caption for caption in sorted(captions)}
 
     def wanted_prompts(self) -> dict[str, str]:
-        """Cache key -> prompt of the samples."""
-        samples = self.config.samples
-        prompts = samples.prompts if samples.every_steps else ()
-        return {self.prompt_key(prompt): prompt for prompt in prompts}
+        """Cache key -> prompt of the samples, which may be asked for at any step."""
+        return {self.prompt_key(prompt): prompt for prompt in self.config.samples.prompts}
 
 
 def prepare(config: TrainConfig, out: Path) -> Setup:

@@ -12,6 +12,7 @@ from loraloom.web.api import (
     plans,
     projects,
     session,
+    storage,
     tokens,
     uploads,
 )
@@ -30,4 +31,5 @@ ROUTERS = (
     session.router,
     tokens.router,
     people.router,
+    storage.router,
 )

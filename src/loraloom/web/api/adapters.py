@@ -74,7 +74,7 @@ def body(adapter: Adapter) -> AdapterBody:
     own = {name: getattr(adapter, name, None) for name in AdapterBody.model_fields}
     created = iso(adapter.created_at) or ""
     more = {
-        "job": adapter.job_id,
+        "job": adapter.run_id,
         "parent": adapter.parent_id,
         "owner": adapter.owner_id,
         "project": adapter.project_id,

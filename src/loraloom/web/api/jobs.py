@@ -11,11 +11,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, PlainTextResponse
 
-from loraloom.studio import curves, described, draft, starting
+from loraloom.studio import curves, described, draft, fixes, starting
 from loraloom.studio.curves import Curves
 from loraloom.studio.job import Job, Reason, Request, State, Task
 from loraloom.studio.rights import Visibility
 from loraloom.train.recipe import Preset
+from loraloom.web.api.adapters import AdapterBody
+from loraloom.web.api.adapters import body as told_of_adapter
 from loraloom.web.paging import Before, InProject, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
@@ -52,6 +54,9 @@ class JobBody(BaseModel):
     """The number of the person whose job it is; null: the owners of the studio."""
     visibility: Visibility
     project: int | None
+    trashed: str | None
+    gone: bool
+    """It has left the bin for good: its files are no longer there."""
 
 
 class StartBody(BaseModel):
@@ -83,6 +88,26 @@ class MoveBody(BaseModel):
     """How many later; earlier below 0."""
 
 
+class KeepBody(BaseModel):
+    """One of the adapters that a run keeps on its way."""
+
+    step: int = Field(ge=0, le=10**9)
+    """After which it was written."""
+    average: bool = False
+    """The average of the weights up to there, where the run keeps one."""
+
+
+class FixBody(BaseModel):
+    """The same run with something changed."""
+
+    settings: list[str]
+    """As --set takes them."""
+    changes: dict[str, list[Any]]
+    """Dotted setting -> its old and its new value."""
+    cost: str
+    """What it costs beside."""
+
+
 class JobPage(BaseModel):
     """Some jobs, the newest first; `next` is the `before` of those behind them."""
 
@@ -112,9 +137,12 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     task: Task = Task.TRAIN,
     project: InProject = None,
+    trashed: bool = False,
 ) -> JobPage:
-    """List the jobs of a task, the newest first."""
-    found = studio.jobs.page(before=before, limit=limit + 1, task=task, project=project)
+    """List the jobs of a task, the newest first; `trashed`: those in the bin."""
+    found = studio.jobs.page(
+        before=before, limit=limit + 1, task=task, project=project, trashed=trashed
+    )
     shown, more = cut(found, limit)
     return JobPage(jobs=[body(job) for job in shown], next=more)
 
@@ -153,6 +181,18 @@ class Toml(PlainTextResponse):
     media_type = "application/toml"
 
 
+@router.delete("/{job}")
+def trash_job(studio: StudioNow, job: Number) -> JobBody:
+    """Put an ended job into the bin, where it stays for 30 days; adapters in the library stay."""
+    return body(studio.jobs.trash([job])[0])
+
+
+@router.post("/{job}/restore")
+def restore_job(studio: StudioNow, job: Number) -> JobBody:
+    """Take a job out of the bin."""
+    return body(studio.jobs.restore(job))
+
+
 @router.get("/{job}/settings", response_class=Toml)
 def settings(studio: StudioNow, job: Number) -> Toml:
     """The complete settings of a job, as TOML."""
@@ -186,6 +226,31 @@ def sweep(studio: StudioNow, job: Number, asked: SweepBody) -> list[JobBody]:
     """Queue a run for each value of one setting, with this job as their parent."""
     made = starting.sweep(studio.jobs, studio.datasets, job, asked.setting, asked.values)
     return [body(one) for one in made]
+
+
+@router.post("/{job}/adapters", status_code=201)
+def keep(studio: StudioNow, job: Number, asked: KeepBody) -> AdapterBody:
+    """Take the adapter that a run kept after a step into the library. Again: the same one."""
+    kept = studio.library.keep(studio.jobs.get(job), asked.step, average=asked.average)
+    return told_of_adapter(kept)
+
+
+@router.get("/{job}/fix")
+def show_fix(studio: StudioNow, job: Number) -> FixBody | None:
+    """Tell what would mend a run that failed; null where no setting is at fault.
+
+    Where memory was short it is worked out by a plan, which takes seconds.
+    """
+    found = fixes.fix(studio.jobs.get(job), studio.plans)
+    if found is None:
+        return None
+    return FixBody(settings=list(found.settings), changes=dict(found.changes), cost=found.cost)
+
+
+@router.post("/{job}/fix", status_code=201)
+def queue_fixed(studio: StudioNow, job: Number) -> JobBody:
+    """Queue a run that failed again with what mends it. Again: the same one."""
+    return body(fixes.queue_fixed(studio.jobs, studio.datasets, studio.plans, job)[0])
 
 
 @router.post("/{job}/move")
@@ -224,6 +289,18 @@ def stop(studio: StudioNow, job: Number) -> JobBody:
 def pause(studio: StudioNow, job: Number) -> JobBody:
     """Let a job wait until it is resumed; one that runs saves first."""
     return body(studio.jobs.pause(job))
+
+
+@router.post("/{job}/sample")
+def sample(studio: StudioNow, job: Number) -> JobBody:
+    """Let a run draw its samples after the step at hand, and go on; no number of it changes."""
+    return body(studio.jobs.sample(job))
+
+
+@router.post("/{job}/save")
+def save(studio: StudioNow, job: Number) -> JobBody:
+    """Let a run write a checkpoint and its adapter after the step at hand, and go on."""
+    return body(studio.jobs.save(job))
 
 
 @router.post("/{job}/resume")

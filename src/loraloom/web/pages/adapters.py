@@ -168,12 +168,12 @@ def _titles() -> dict[str, str]:
 
 def _samples(studio: StudioNow, adapter: Adapter) -> list[str]:
     """Addresses of the samples of its run, the newest first."""
-    if adapter.job_id is None:
+    if adapter.run_id is None:
         return []
     try:
-        folder = studio.jobs.get(adapter.job_id).run_folder / "samples"
+        folder = studio.jobs.get(adapter.run_id).run_folder / "samples"
     except JobUnknown:
         return []
     names = sorted((path.name for path in folder.glob("step-*.png")), reverse=True)
     names = [name for name in names if not name.startswith("step-000000-")]  # without the adapter
-    return [f"/api/v1/jobs/{adapter.job_id}/files/samples/{name}" for name in names[:SAMPLES]]
+    return [f"/api/v1/jobs/{adapter.run_id}/files/samples/{name}" for name in names[:SAMPLES]]

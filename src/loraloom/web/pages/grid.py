@@ -12,7 +12,7 @@ from loraloom.errors import LoraloomError
 from loraloom.families.installed import installed
 from loraloom.generate import order as orders
 from loraloom.studio.grids import GridAsk
-from loraloom.studio.library import Filter
+from loraloom.studio.library import BIN_DAYS, Filter
 from loraloom.studio.rights import Visibility
 from loraloom.web.api.pictures import GridNumber
 from loraloom.web.checked import checked
@@ -107,7 +107,7 @@ def show(request: Request, studio: StudioNow, grid: GridNumber) -> Response:
     found = studio.grids.get(grid)
     waits = found.job.state == "queued"
     held = studio.pictures.in_the_way() if waits else None
-    return page(request, "grid/grid.html", found=found, job=found.job, held=held)
+    return page(request, "grid/grid.html", found=found, job=found.job, held=held, days=BIN_DAYS)
 
 
 @router.post("/{grid}/share")

@@ -10,12 +10,15 @@ from starlette.responses import RedirectResponse, Response
 
 from loraloom.errors import PersonInvalid
 from loraloom.settings import database_url
-from loraloom.studio import disk, workers
+from loraloom.studio import disk, room, workers
+from loraloom.studio.library import BIN_DAYS
 from loraloom.studio.people import fold
 from loraloom.studio.rights import Person
 from loraloom.studio.tokens import MOST_DAYS
+from loraloom.web.api.storage import RoomName
+from loraloom.web.bench import BenchNow
 from loraloom.web.pages.sign_in import Password, limits_of
-from loraloom.web.render import back, page
+from loraloom.web.render import back, page, size
 from loraloom.web.texts import translate as _
 from loraloom.web.who import EntryNow, PersonNow, StudioNow, address
 
@@ -25,16 +28,28 @@ Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @router.get("")
-def studio_page(request: Request, studio: StudioNow, person: PersonNow) -> Response:
+def studio_page(
+    request: Request, studio: StudioNow, bench: BenchNow, person: PersonNow
+) -> Response:
     """Where things lie, what takes room, who works."""
     if not person.is_owner:
         return RedirectResponse(ACCOUNT, status_code=303)
+    room.empty_bin(studio)
     return page(
         request, "settings/studio.html", tab="studio", disk=disk.measure(studio.data),
         database=make_url(database_url()).render_as_string(hide_password=True),
         workers=studio.jobs.workers(), worker_title=workers.title,
         removed=len(studio.datasets.removed()),
+        thrown=len(studio.jobs.thrown()),
+        freeable=room.sizes(studio, bench.uploads), days=BIN_DAYS,
     )  # fmt: skip
+
+
+@router.post("/storage/{room}")
+def free(studio: StudioNow, bench: BenchNow, person: PersonNow, name: RoomName) -> Response:
+    """Give room on the disk back."""
+    freed = room.free(studio, bench.uploads, person, name)
+    return back("/settings#room", _("%(size)s were freed.") % {"size": size(freed)})
 
 
 @router.get("/account")

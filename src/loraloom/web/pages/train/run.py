@@ -10,14 +10,17 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from loraloom.config import Tree
-from loraloom.errors import JobUnknown
-from loraloom.studio import described, starting
+from loraloom.errors import ConfigInvalid, JobUnknown, PlanFailed
+from loraloom.studio import described, fixes, starting
+from loraloom.studio.fixes import Fix
 from loraloom.studio.job import Job, State, Task
-from loraloom.studio.progress import STAGES, progress
+from loraloom.studio.library import BIN_DAYS
+from loraloom.studio.progress import STAGES, gpu_of, progress
 from loraloom.studio.studio import Studio
 from loraloom.web import form
 from loraloom.web.api.jobs import Number
 from loraloom.web.render import back, page
+from loraloom.web.texts import translate as _
 from loraloom.web.texts import translate_plural
 from loraloom.web.who import StudioNow
 
@@ -27,13 +30,18 @@ _LOG_BYTES = 32_768
 
 
 @router.get("/{job}")
-def show(request: Request, studio: StudioNow, job: Number) -> Response:
-    """Everything about a run; pictures that are drawn are in the playground."""
+def show(request: Request, studio: StudioNow, job: Number, plan: bool = False) -> Response:
+    """Everything about a run; pictures that are drawn are in the playground.
+
+    With `plan` also what takes seconds: what would be enough where memory was short.
+    """
     found = studio.jobs.get(job)
     if found.task is not Task.TRAIN:
         return back("/play")
     settings = tomllib.loads(found.settings)
     parent = _parent(studio, found)
+    studio.library.register()
+    mended, trouble = _fix(studio, found, makes_plan=plan)
     waiting = [one.id for one in studio.jobs.queue()]
     return page(
         request,
@@ -42,7 +50,12 @@ def show(request: Request, studio: StudioNow, job: Number) -> Response:
         settings=settings,
         prompts=settings.get("samples", {}).get("prompts", []),
         progress=progress(studio.jobs, found),
+        gpu=gpu_of(studio.jobs, found),
         stages=STAGES,
+        fix=mended,
+        trouble=trouble,
+        plans=plan,
+        made=studio.library.kept_of(found.id),
         place=waiting.index(found.id) + 1 if found.id in waiting else None,
         running=_others(studio, found),
         parent=parent,
@@ -51,8 +64,32 @@ def show(request: Request, studio: StudioNow, job: Number) -> Response:
         log=_tail(found.folder / "log.txt"),
         sweepable=[one for one in form.inputs().values() if _varies(one, settings)],
         now=_value_of(settings),
+        days=BIN_DAYS,
         is_stored="@" in str(settings["data"].get("folder", "")),
     )
+
+
+@router.post("/{job}/fix")
+def queue_fixed(studio: StudioNow, job: Number) -> Response:
+    """The run again with what mends it."""
+    made, new = fixes.queue_fixed(studio.jobs, studio.datasets, studio.plans, job)
+    said = _("%s is in the queue.") if new else _("%s was started already.")
+    return back(f"/train/{made.id}", said % made.name)
+
+
+@router.post("/{job}/keep")
+def keep(
+    studio: StudioNow,
+    job: Number,
+    step: Annotated[int, Form(ge=0, le=10**9)],
+    average: Annotated[bool, Form()] = False,
+    tries: Annotated[bool, Form()] = False,
+) -> Response:
+    """Take the adapter of a step into the library; on to the playground with it, if `tries`."""
+    kept = studio.library.keep(studio.jobs.get(job), step, average=average)
+    if tries:
+        return back(f"/play?adapter={kept.id}:{kept.scale:g}")
+    return back(f"/train/{job}#files-title", _("%(name)s is in the library.") % {"name": kept.name})
 
 
 @router.post("/{job}/sweep")
@@ -67,6 +104,14 @@ def sweep(
     made = starting.sweep(studio.jobs, studio.datasets, job, setting, given)
     said = translate_plural("%(num)d run was queued.", "%(num)d runs were queued.", len(made))
     return back(f"/train?parent={job}", said % {"num": len(made)})
+
+
+def _fix(studio: Studio, job: Job, *, makes_plan: bool) -> tuple[Fix | None, str]:
+    """What mends a run that failed, or why that is not known."""
+    try:
+        return fixes.fix(job, studio.plans, makes_plan=makes_plan), ""
+    except (ConfigInvalid, PlanFailed) as error:
+        return None, str(error)
 
 
 def _parent(studio: Studio, job: Job) -> Job | None:

@@ -1,0 +1,95 @@
+"""Giving room on the disk back: old jobs, what only a run that goes on needs, small copies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from loraloom.studio import disk
+from loraloom.studio.job import State, Task
+from loraloom.studio.library import BIN_DAYS
+from loraloom.studio.rights import ALONE, Person, check
+from loraloom.studio.studio import Studio
+from loraloom.studio.uploads import Uploads
+
+
+class Room(StrEnum):
+    """What can be freed without loss of work."""
+
+    CHECKPOINTS = "checkpoints"  # of finished runs, and their latents: nothing goes on from them
+    BIN = "bin"  # jobs that were thrown away
+    UPLOADS = "uploads"  # that nobody has sent a byte of for an hour
+    CACHE = "cache"  # small pictures and measures, which are made again
+
+
+def sizes(studio: Studio, uploads: Uploads) -> dict[Room, int]:
+    """Bytes that freeing each would give back."""
+    thrown = studio.seen_by(ALONE).jobs.thrown()
+    return {
+        Room.CHECKPOINTS: sum(map(disk.bytes_in, _only_to_go_on(studio))),
+        Room.BIN: sum(disk.bytes_in(job.folder) for job in thrown),
+        Room.UPLOADS: sum(upload.offset for upload in uploads.seen_by(ALONE).idle()),
+        Room.CACHE: disk.bytes_in(_cache(studio)),
+    }
+
+
+def free(studio: Studio, uploads: Uploads, person: Person, room: Room) -> int:
+    """Remove it now; the bytes that were given back. Raises Forbidden for who is no owner."""
+    check(person, "manage")
+    match room:
+        case Room.CHECKPOINTS:
+            return _removed(_only_to_go_on(studio))
+        case Room.BIN:
+            return empty_bin(studio, days=0)
+        case Room.UPLOADS:
+            return uploads.seen_by(ALONE).give_up_idle()
+        case Room.CACHE:
+            return _emptied(_cache(studio))
+
+
+def empty_bin(studio: Studio, *, days: float = BIN_DAYS) -> int:
+    """Remove the files of jobs that were thrown away so long ago; their bytes.
+
+    Their rows stay, and so does what the library has of them: adapters lie in folders of their own,
+    and covers are copied there.
+    """
+    everybodys = studio.seen_by(ALONE)
+    gone = everybodys.jobs.thrown(before=time.time() - days * 24 * 3600)
+    if gone:
+        everybodys.library.register()  # also what nobody has seen in the library yet
+    for job in gone:
+        everybodys.library.keep_covers(job.folder)
+    return _removed(job.folder for job in gone if everybodys.jobs.give_up(job.id))
+
+
+def _only_to_go_on(studio: Studio) -> list[Path]:
+    """What finished runs, which never go on, hold for that."""
+    jobs = studio.seen_by(ALONE).jobs
+    ended = jobs.page(states=[State.FINISHED], task=Task.TRAIN, limit=100_000)
+    folders = [job.run_folder / name for job in ended for name in ("checkpoints", "cache")]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _cache(studio: Studio) -> Path:
+    return studio.data / "cache"
+
+
+def _removed(folders: Iterable[Path]) -> int:
+    freed = 0
+    for folder in folders:
+        freed += disk.bytes_in(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return freed
+
+
+def _emptied(folder: Path) -> int:
+    """Its files; the folders stay for those who are just writing into them."""
+    freed = disk.bytes_in(folder)
+    for at, _, names in os.walk(folder):
+        for name in names:
+            (Path(at) / name).unlink(missing_ok=True)
+    return freed
