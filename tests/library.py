@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ from loraloom.studio.job import Job
 from loraloom.studio.leases import Leases
 from loraloom.studio.studio import Studio
 
+EMPTY: Mapping[str, str] = {}
 ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn2_to"
 
 
-def save_adapter(path: Path, *, seed: int = 0, width: int = 16, rank: int = 2) -> Path:
-    """A LoRA in kohya's layout on one cross attention of the tiny base."""
+def save_adapter(
+    path: Path, *, seed: int = 0, width: int = 16, rank: int = 2, told: Mapping[str, str] = EMPTY
+) -> Path:
+    """A LoRA in kohya's layout on one cross attention of the tiny base; `told`: more metadata."""
     draw = np.random.default_rng(seed)
     name = f"lora_unet_{ATTENTION}_k"
     tensors = {
@@ -27,7 +31,7 @@ def save_adapter(path: Path, *, seed: int = 0, width: int = 16, rank: int = 2) -
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "ss_base_model_version": "sd_v1", "loraloom.trigger": "zk person", "ss_steps": "6",
-        "ss_output_name": path.stem,
+        "ss_output_name": path.stem, **told,
     }  # fmt: skip
     save_file(tensors, path, metadata)
     return path

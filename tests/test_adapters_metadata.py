@@ -59,7 +59,13 @@ def test_modelspec_and_our_own() -> None:
     assert strings["modelspec.prediction_type"] == "v"
     assert strings["modelspec.trigger_phrase"] == strings["loraloom.trigger"] == "ohwx woman"
     assert json.loads(strings["loraloom.recipe"]) == {"adapter": {"rank": 16}, "名": "é"}
-    assert "modelspec.date" not in strings
+    assert "modelspec.date" not in strings and "modelspec.author" not in strings
+    told = facts(
+        description="Of the sea.", tags="blue, sea", author="A", licence="CC0"
+    ).to_strings()
+    assert [told[f"modelspec.{name}"] for name in ("description", "tags", "author", "license")] == [
+        "Of the sea.", "blue, sea", "A", "CC0",
+    ]  # fmt: skip
     assert facts(date="2026-01-02").to_strings()["modelspec.date"] == "2026-01-02"
     assert facts(prediction_type="epsilon").to_strings()["modelspec.prediction_type"] == "epsilon"
 

@@ -213,13 +213,16 @@ def test_another_layout_is_made_once(
 
 
 def test_a_foreign_file_is_imported(client: TestClient, studio: Studio, tmp_path: Path) -> None:
-    content = library.save_adapter(tmp_path / "mug.safetensors", width=768).read_bytes()
+    told = {"modelspec.description": " A mug.\0", "modelspec.tags": "Mug, blue,, mug"}
+    path = library.save_adapter(tmp_path / "mug.safetensors", width=768, told=told)
+    content = path.read_bytes()
     files = {"file": ("..\\..\\mug.safetensors", content)}
     answer = client.post("/api/v1/adapters", files=files)
     assert answer.status_code == 201, answer.text
     found = answer.json()
     assert (found["name"], found["family"], found["rank"]) == ("mug", "sd15", 2)
     assert found["trigger"] == "zk person"
+    assert (found["description"], found["tags"]) == ("A mug.", ["mug", "blue"])
     again = client.post("/adapters/import", files={"files": ("mug.safetensors", content)})
     assert again.status_code == 422
     assert "in the library already" in again.text

@@ -309,6 +309,16 @@ class CheckpointConfig(Section):
     keep: int = Field(2, ge=1, le=100, description="checkpoints kept")
 
 
+class AboutConfig(Section):
+    """What the adapter's file says of it, and the library; nothing is learnt from it."""
+
+    title: str = Field("", max_length=200, description="its name; none: the trigger")
+    description: str = Field("", max_length=5000, description="for those who will use it")
+    tags: str = Field("", max_length=500, description="words to find it by, with commas")
+    author: str = Field("", max_length=200, description="who made it")
+    licence: str = Field("", max_length=200, description="what others may do with it")
+
+
 class TrainConfig(Section):
     """A complete training run; read it from TOML with `read_toml`, complete it with the recipe."""
 
@@ -351,6 +361,7 @@ class TrainConfig(Section):
     validation: ValidationConfig
     samples: SamplesConfig = SamplesConfig.model_construct()
     checkpoint: CheckpointConfig = CheckpointConfig.model_construct()
+    about: AboutConfig = AboutConfig.model_construct()
 
     @property
     def effective_learning_rate(self) -> float:
@@ -379,5 +390,6 @@ class TrainConfig(Section):
                 "data": {"folder": True, "concepts": {"__all__": {"folder": True}}},
                 "samples": True,
                 "checkpoint": True,
+                "about": True,
             },
         )

@@ -54,6 +54,10 @@ class AdapterMetadata:
     max_grad_norm: float = 1.0
     dropout: float = 0.0
     adapter_type: AdapterType = "lora"
+    description: str = ""
+    tags: str = ""  # with commas
+    author: str = ""
+    licence: str = ""
     date: str | None = None  # ISO 8601; never taken from the clock, so that a rerun is the same
 
     def to_strings(self) -> dict[str, str]:
@@ -114,6 +118,9 @@ class AdapterMetadata:
             "resolution": f"{self.width_px}x{self.height_px}",
             "trigger_phrase": self.trigger,
         }
+        told = {"description": self.description, "tags": self.tags, "author": self.author,
+                "license": self.licence}  # fmt: skip
+        fields |= {name: text for name, text in told.items() if text}
         if self.prediction_type in _PREDICTIONS:  # flow matching has no word there
             fields["prediction_type"] = _PREDICTIONS[self.prediction_type]
         if self.date is not None:

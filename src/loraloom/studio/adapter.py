@@ -22,6 +22,7 @@ TAGS = (
     "portrait", "clothing", "pose", "background", "test",
 )  # fmt: skip
 """Words that are offered; people add their own."""
+MOST_TAGS = 20
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,10 @@ FOLLOWING = {
 
 
 def deliberate(differing: Mapping[str, list[Any]]) -> list[str]:
-    """The settings of a difference without those that only follow another of it."""
-    return [name for name in differing if FOLLOWING.get(name) not in differing]
+    """The settings of a difference without those that only follow another of it, or say what it is
+    called."""
+    learnt = (name for name in differing if not name.startswith("about."))
+    return [name for name in learnt if FOLLOWING.get(name) not in differing]
 
 
 def iso(seconds: float | None) -> str | None:

@@ -18,7 +18,7 @@ from loraloom.errors import AdapterUnknown
 from loraloom.files import write_atomic
 from loraloom.kinds import Kind
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import FILE, SUFFIX, Adapter, as_adapter
+from loraloom.studio.adapter import FILE, MOST_TAGS, SUFFIX, Adapter, as_adapter
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, State, Task
@@ -37,7 +37,7 @@ class Edit(NamedEdit):
     """What may be changed of an adapter; None: as it is."""
 
     kind: Kind | None = None
-    tags: list[str] | None = Field(default=None, max_length=20)
+    tags: list[str] | None = Field(default=None, max_length=MOST_TAGS)
     trigger: str | None = Field(default=None, max_length=200)
     base: str | None = Field(default=None, max_length=500)
     scale: float | None = Field(default=None, ge=-1, le=2)

@@ -21,7 +21,7 @@ from loraloom.dataset.reference import is_stored
 from loraloom.errors import AdapterUnreadable, BaseUnknown, LoraloomError
 from loraloom.files import sync_folder, telling_failures
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import FILE, Adapter
+from loraloom.studio.adapter import FILE, MOST_TAGS, Adapter
 from loraloom.studio.job import Job
 from loraloom.studio.rights import Visibility
 
@@ -68,7 +68,7 @@ def _made_by(job: Job, path: Path) -> dict[str, Any]:
     settings = tomllib.loads(job.settings)
     folder = str(settings["data"].get("folder", ""))
     return {
-        **_common(path),
+        **_common(path, metadata),
         "kind": settings["kind"],
         "base": settings["base"],
         "family": _family(settings["base"], metadata),
@@ -92,7 +92,7 @@ def of_foreign(path: Path, name: str) -> dict[str, Any]:
     told = json.loads(run_child("inspect", str(path), "--json", shown=name, path=path))
     title = metadata.get("ss_output_name") or Path(name).stem
     return {
-        **_common(path),
+        **_common(path, metadata),
         "name": title.replace("\0", "").strip()[:200] or "adapter",
         "kind": "",
         "base": "",
@@ -155,11 +155,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _common(path: Path) -> dict[str, Any]:
+def _common(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return {
         "token": secrets.token_hex(4),
-        "description": "",
-        "tags": "[]",
+        "description": metadata.get("modelspec.description", "").replace("\0", "").strip()[:5000],
+        "tags": json.dumps(_tags(metadata.get("modelspec.tags", "")), ensure_ascii=False),
         "sha256": sha256_of(path),
         "size_bytes": path.stat().st_size,
         "scale": 1.0,
@@ -169,6 +169,11 @@ def _common(path: Path) -> dict[str, Any]:
         "alias": "",
         "trashed_at": None,
     }
+
+
+def _tags(text: str) -> list[str]:
+    words = (tag.replace("\0", "").strip().lower()[:40] for tag in text.split(","))
+    return list(dict.fromkeys(filter(None, words)))[:MOST_TAGS]
 
 
 def _family(base: str, metadata: Mapping[str, str]) -> str:

@@ -63,7 +63,7 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
     sizes = Counter((e.crop.bucket.width_px, e.crop.bucket.height_px) for e in setup.examples)
     trains_text = setup.text_encoder_steps > 0
     return AdapterMetadata(
-        title=", ".join(config.triggers) or setup.dataset.root.resolve().name,
+        title=config.about.title or ", ".join(config.triggers) or setup.dataset.root.resolve().name,
         base_name=setup.profile.title,
         base_version=info.base_version,
         architecture=setup.profile.architecture,
@@ -100,6 +100,10 @@ def metadata(setup: Setup, model: Model, step: int) -> AdapterMetadata:
         prior_weight=config.prior.weight,
         max_grad_norm=config.optimiser.max_grad_norm,
         dropout=config.adapter.dropout,
+        description=config.about.description,
+        tags=config.about.tags,
+        author=config.about.author,
+        licence=config.about.licence,
     )
 
 

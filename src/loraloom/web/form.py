@@ -18,7 +18,7 @@ from loraloom.config import Section, TrainConfig, Tree
 Control = Literal["number", "text", "choice", "switch", "lines"]
 TOP = frozenset(
     ("base", "kind", "trigger", "data.folder", "data.concepts", "samples.prompts", "adapter.type",
-     "shard_base")
+     "shard_base", "about.description", "about.tags")
 )  # fmt: skip
 """What a page asks for elsewhere; and what counts on several GPUs only."""
 LONGEST_TEXT = 20_000

@@ -240,7 +240,12 @@ def _filled_from(job: Job) -> dict[str, str]:
         return values
     usual = draft.look(_tree(values, job)).config
     for name, one in form.inputs().items():
-        if name in form.TOP - {"samples.prompts", "adapter.type"}:
+        if name in form.TOP - {
+            "samples.prompts",
+            "adapter.type",
+            "about.description",
+            "about.tags",
+        }:
             continue
         value = draft.value_of(wanted, name)
         if value is not None and value != draft.value_of(usual, name):
