@@ -195,3 +195,5 @@ class BaseProfile:
     licence: str = ""
     architecture: str = ""
     frames: FrameRule | None = None
+    source: str = ""
+    """The hub's id for it, where it was fetched from there."""
