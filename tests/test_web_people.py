@@ -42,7 +42,8 @@ from loraloom.web.who import OPEN, OWNED, PERSONAL, Entry, below
 HOST = "127.0.0.1"
 OWN = {"Origin": f"http://{HOST}"}
 WORDS = {"Maria": "blue horses swim far", "Tom": "seven quiet teapots", "Vera": "nine round clouds"}
-SHARED = {"action", "name", "person", "session", "token", "code", "number", "version", "sha256"}
+SHARED = {"action", "name", "person", "session", "token", "code", "number", "version", "sha256",
+          "addition"}  # fmt: skip
 """Parameters of paths that name nothing that a member owns, or what the routes look after."""
 
 
