@@ -21,7 +21,6 @@ from loraloom.files import sync_file, telling_failures
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _TIMEOUT_S = 30.0
-_CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 5
 """In a row in which not one byte came."""
 _PAUSE_S = 1.0
@@ -162,10 +161,9 @@ def _receive(
         with begun.open("ab" if goes_on else "wb") as stream:
             if not goes_on:
                 took(-have)
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
+            for chunk in response.iter_bytes():
                 with telling_failures(begun):
                     stream.write(chunk)
-                    stream.flush()
                 took(len(chunk))
 
 
