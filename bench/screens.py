@@ -156,7 +156,8 @@ def pages(studio: Studio, grid: int) -> dict[str, str]:
         "adapter": f"/adapters/{adapter}", "playground": play,
         "picture": f"/play/{studio.pictures.page(limit=1)[0].id}", "grids": "/grid",
         "grid-new": f"/grid/new?adapter={adapter}", "grid": f"/grid/{grid}", "guide": "/guide",
-        "settings": "/settings", "privacy": "/settings/privacy", "about": "/settings/about",
+        "settings": "/settings", "models": "/settings/models", "privacy": "/settings/privacy",
+        "about": "/settings/about",
         "import": _IMPORT, "missing": "/nothing-here",
     }  # fmt: skip
 

@@ -14,9 +14,9 @@ PACKAGE = Path(loraloom.__file__).parent
 # Each room may import its own and those above it. Rooms on one line may import each other.
 ORDER = [
     ["errors"],
-    ["config", "config_tree", "settings", "kinds", "files", "findings", "fonts"],
+    ["config", "config_tree", "settings", "kinds", "files", "findings", "fonts", "hub"],
     ["families"],
-    ["dataset", "captions", "shots"],
+    ["dataset", "captions", "shots", "bases"],
     ["train", "adapters"],
     ["generate"],
     ["evaluate"],

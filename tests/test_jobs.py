@@ -29,13 +29,13 @@ from sqlalchemy import text
 from tests import postgres_server
 
 from loraloom.config import TrainConfig
-from loraloom.config_tree import validate
+from loraloom.config_tree import toml_line, validate
 from loraloom.errors import ConfigInvalid, DatabaseUnusable, DataNewer, JobRefused, JobUnknown
 from loraloom.families import detect
 from loraloom.settings import resolve_base
 from loraloom.studio import tables, workers
 from loraloom.studio.database import Database, open_database
-from loraloom.studio.job import Job, Lease, Reason, Request, State
+from loraloom.studio.job import Job, Lease, Reason, Request, State, Task
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.leases import LeaseLost, Leases, Reaper
 from loraloom.train import recipe
@@ -114,6 +114,16 @@ class TestUsers:
 
         kept = jobs.get(jobs.add(config, "a").id)
         assert validate(tomllib.loads(kept.settings)) == config
+
+    @pytest.mark.parametrize("base", ["sdxl", "100%_\\a 'b' \"c\" /d", "鏡"])
+    def test_those_that_name_a_base(self, jobs: Jobs, config: TrainConfig, base: str) -> None:
+        mine = jobs.add(config.model_copy(update={"base": base}), "a")
+        for other in (f"{base}-2", f"x{base}", base.replace("_", "x") + "x"):
+            jobs.add(config.model_copy(update={"base": other}), "b")
+        jobs.queue_up(Task.DESCRIBE, "c", f'dataset = "c"\n{toml_line("base", base)}\n')
+        assert jobs.naming(base, task=Task.TRAIN) == [mine.id]
+        assert jobs.naming(base, (State.QUEUED,)) == [mine.id + 4, mine.id]
+        assert jobs.naming(base, (State.FAILED,)) == []
 
     def test_a_waiting_job_is_cancelled_at_once_and_again(
         self, jobs: Jobs, leases: Leases, config: TrainConfig

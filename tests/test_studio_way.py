@@ -189,7 +189,7 @@ PAGES = (
     "/train?show=failed", "/train/new?dataset=Mira", "/train/1", "/train/2", "/compare?a=1&b=2",
     "/adapters", "/adapters?words=none", "/adapters/1", "/play", "/play?a=1:0.8", "/play/1",
     "/grid", "/grid/new?adapter=1", "/grid/4", "/settings", "/settings/people",
-    "/settings/privacy", "/settings/about", "/nothing-here",
+    "/settings/models", "/settings/privacy", "/settings/about", "/nothing-here",
 )  # fmt: skip
 TEAM_PAGES = ("/settings/people", "/settings/account")
 

@@ -69,8 +69,9 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def world(studio: Studio, pictures: Path) -> World:
-    """A dataset, runs that ended and that wait, an adapter, pictures and a grid."""
+def world(studio: Studio, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A dataset, runs that ended and that wait, an adapter, pictures and a grid; no hub."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     stored = studio.datasets.place("cups")
     intake.import_into(stored, [pictures])
     stored.snapshot()

@@ -43,7 +43,7 @@ HOST = "127.0.0.1"
 OWN = {"Origin": f"http://{HOST}"}
 WORDS = {"Maria": "blue horses swim far", "Tom": "seven quiet teapots", "Vera": "nine round clouds"}
 SHARED = {"action", "name", "person", "session", "token", "code", "number", "version", "sha256",
-          "room"}  # fmt: skip
+          "room", "addition"}  # fmt: skip
 """Parameters of paths that name nothing that a member owns, or what the routes look after."""
 
 

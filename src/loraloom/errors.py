@@ -49,6 +49,18 @@ class BaseUnknown(LoraloomError):
     """The base model named is neither known by name nor a folder that a family recognises."""
 
 
+class HubRefused(LoraloomError):
+    """The hub cannot be reached, or does not give what was asked of it."""
+
+
+class BaseNameInvalid(LoraloomError):
+    """A base cannot have that name."""
+
+
+class BaseKept(LoraloomError):
+    """A base cannot be removed: it is a part of Loraloom, or jobs need it."""
+
+
 class AdapterUnreadable(LoraloomError):
     """An adapter file is missing, broken or of a kind that is not accepted."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from loraloom.errors import BaseUnknown, ConfigInvalid
+from loraloom.hub import is_hub_id
 
 STARTER = "starter"
 
@@ -47,11 +49,17 @@ def intake_limits() -> IntakeLimits:
     )
 
 
+def bases_folder() -> Path:
+    """Where bases lie, or links to them; what begins with a dot there is on its way."""
+    return data_folder() / "bases"
+
+
 def base_folders() -> dict[str, Path]:
-    """Name -> diffusers folder: the embedded base, and those in data_folder()/bases."""
+    """Name -> diffusers folder: the embedded base, and those in bases_folder()."""
     found = {STARTER: Path(str(files("loraloom") / "starter" / "base"))}
-    for index in sorted((data_folder() / "bases").glob("*/model_index.json")):
-        found[index.parent.name] = index.parent
+    for index in sorted(bases_folder().glob("*/model_index.json")):
+        if not index.parent.name.startswith("."):
+            found[index.parent.name] = index.parent
     return found
 
 
@@ -68,9 +76,22 @@ def resolve_base(name: str | Path) -> Path:
             f"{folder} is a file, and a base is a folder. Take a single checkpoint in once, with "
             f"`loraloom bases add {folder}`; then it is known by its name."
         )
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else f" Known names: {', '.join(known)}."
-    raise BaseUnknown(f"There is no base {str(name)!r}, by name or as a folder.{hint}")
+    hint = _hint(str(name), known)
+    raise BaseUnknown(f"There is no base {str(name)!r}, by name or as a folder. {hint}")
+
+
+def _hint(name: str, known: Mapping[str, Path]) -> str:
+    """What was meant, or how it is got."""
+    link = bases_folder() / name
+    if link.is_symlink():
+        return f"It is a link to {link.readlink()}, which is not there: is its disk attached?"
+    tail = name.rpartition("/")[2]
+    near = [tail] if tail in known else difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    if is_hub_id(name):
+        return f"If it is a model of the hub, fetch it with `loraloom bases add {name}`."
+    return f"Known names: {', '.join(known)}."
 
 
 def _positive(variable: str, default: int) -> int:

@@ -1,17 +1,16 @@
-"""`loraloom bases` and `loraloom bases add`."""
+"""`loraloom bases`, `bases add` and `bases remove`."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from loraloom.cli.output import messages, print_json
-from loraloom.files import telling_failures
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -48,36 +47,95 @@ def bases(
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a .safetensors checkpoint")],
+    source: Annotated[
+        str,
+        typer.Argument(help="OWNER/NAME on the hub, a diffusers folder, or a .safetensors file"),
+    ],
     name: Annotated[
-        str | None, typer.Option(help="what to call it; none: the file's own name")
+        str | None, typer.Option(help="what to call it; none: as the source is called")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="branch, tag or commit on the hub; none: main")
     ] = None,
     prediction: Annotated[
         Prediction | None,
         typer.Option(help="what the model predicts, for a file that does not tell"),
     ] = None,
 ) -> None:
-    """Take in a single checkpoint file: Stable Diffusion 1.x, 2.x, SDXL and their fine-tunes.
+    """Take in a base model, by which it is known by its name.
 
-    Its parts are written as a diffusers folder under ~/.loraloom/bases (or LORALOOM_HOME); the
-    file itself is not needed any more.
+    From the hub a diffusers folder is fetched: what the family needs of it, to ~/.loraloom/bases
+    (or LORALOOM_HOME). After Ctrl-C the same command goes on. For a gated model accept its licence
+    on its page and set HF_TOKEN.
+
+    A diffusers folder is linked and stays where it is. A single checkpoint file, of Stable
+    Diffusion 1.x, 2.x, SDXL and their fine-tunes, is written as a diffusers folder; the file
+    itself is not needed any more.
 
     \b
+    loraloom bases add stabilityai/stable-diffusion-xl-base-1.0
+    loraloom bases add black-forest-labs/FLUX.1-dev --name flux --revision main
+    loraloom bases add /models/Qwen-Image
     loraloom bases add ponyDiffusionV6XL.safetensors
     loraloom bases add v2-1_768-ema-pruned.safetensors --prediction v_prediction
     """
-    from loraloom.families import checkpoint
-    from loraloom.settings import STARTER, data_folder
+    from loraloom.bases import adding
+    from loraloom.config_tree import as_model
 
-    chosen = name or file.stem
-    if not re.fullmatch(r"[\w][\w .+-]*", chosen) or chosen == STARTER:
-        raise typer.BadParameter(
-            f"--name {chosen!r}: letters, digits, spaces and . + - _ are accepted, and not "
-            f"{STARTER!r}"
-        )
-    folder = data_folder() / "bases" / chosen
-    with telling_failures(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with messages.status(f"Taking {file.name} apart"):
-        info = checkpoint.unpack(file, folder, prediction)
-    messages.print(f"{chosen}: {info.title}, in {folder}")
+    tree = {"source": source, "name": name, "revision": revision, "prediction": prediction}
+    wish = as_model(adding.Wish, tree, "This cannot be a base")
+    kind = adding.kind_of(wish)
+    with _bar() if kind == "hub" else _waiting(source) as progress:
+        try:
+            added, what = adding.add(wish, progress)
+        except KeyboardInterrupt:
+            if kind == "hub":
+                messages.print("Stopped; the same command goes on where it was.")
+            raise
+    messages.print(f"{added}: {what}", markup=False)
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="as `loraloom bases` lists it")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Take a base away; of a folder that was linked only the link, not its files.
+
+    \b
+    loraloom bases remove FLUX.1-dev
+    """
+    from loraloom.bases import place
+
+    if not yes:
+        folder = place.linked_folder(name)
+        stays = f" It is a link; {folder} stays." if folder else " Runs that name it need it."
+        typer.confirm(f"Remove the base {name}?{stays}", abort=True, err=True)
+    place.remove(name)
+    messages.print(f"{name} is removed.", markup=False)
+
+
+@contextmanager
+def _waiting(source: str) -> Iterator[Callable[[int, int], None]]:
+    with messages.status(f"Taking in {source}"):
+        yield lambda done, total: None
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes, on standard error; yields what is told how much is there of how much."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+    with Progress(
+        *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=messages, transient=True
+    ) as bars:
+        task = bars.add_task("Fetching", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -70,6 +70,16 @@ def frame_rule(name: str) -> FrameRule:
 
 
 @dataclass(frozen=True)
+class HubBase:
+    """A well-known base of a family on the hub."""
+
+    id: str
+    licence: str
+    gated: bool
+    """Whether the hub asks for one's consent to the licence, and for a token."""
+
+
+@dataclass(frozen=True)
 class FamilyInfo:
     """What is known of a family without its weights."""
 
@@ -99,7 +109,8 @@ class FamilyInfo:
     architecture: str
     """ModelSpec's word for it."""
     data: Mapping[str, Any] = field(repr=False)
-    """data/<id>.toml: recipe defaults, `common` and one table per kind, `variants` and `cards`."""
+    """data/<id>.toml: recipe defaults, `common` and one table per kind, `variants`, `cards` and
+    `hub`."""
 
     frames: FrameRule | None = None
     """Of a base of video, for which a picture is a clip of one frame."""
@@ -156,7 +167,7 @@ class FamilyInfo:
     @property
     def defaults(self) -> dict[str, Any]:
         """Recipe defaults, `common` and one table per kind."""
-        others = ("variants", "cards")
+        others = ("variants", "cards", "hub")
         return {key: value for key, value in self.data.items() if key not in others}
 
     @property
@@ -170,6 +181,19 @@ class FamilyInfo:
         """Name -> how that kind of base differs from the family: title, names, defaults, …"""
         variants: Mapping[str, Mapping[str, Any]] = self.data.get("variants", {})
         return variants
+
+    @property
+    def on_hub(self) -> tuple[HubBase, ...]:
+        """Where the hub has well-known bases of it."""
+        return tuple(
+            HubBase(
+                one["id"],
+                one.get("licence", self.variants.get(one.get("variant"), {}).get("licence"))
+                or self.licence,
+                one.get("gated", False),
+            )
+            for one in self.data.get("hub", ())
+        )
 
     @property
     def architectures(self) -> set[str]:
@@ -195,3 +219,5 @@ class BaseProfile:
     licence: str = ""
     architecture: str = ""
     frames: FrameRule | None = None
+    source: str = ""
+    """The hub's id for it, where it was fetched from there."""

@@ -41,6 +41,8 @@ class Base:
     card_gib: int
     weights_mib: int
     """What its files take on the disk."""
+    source: str
+    """The hub's id for it, where it was fetched from there."""
 
 
 def installed() -> list[Base]:
@@ -78,6 +80,7 @@ def describe(name: str) -> Base:
         card=card,
         card_gib=card_gib,
         weights_mib=_weights_mib(folder),
+        source=profile.source,
     )
 
 

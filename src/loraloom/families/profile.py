@@ -34,12 +34,14 @@ def read_profile(info: FamilyInfo, base: Path, variant: str) -> BaseProfile:
         licence=str(said.get("licence", info.licence)),
         architecture=str(facts.get("architecture", info.architecture)),
         frames=info.frames and replace(info.frames, **facts.get("frames", {})),
+        source=str(own.get("source", "")),
     )
 
 
 def variant_by_name(info: FamilyInfo, base: Path) -> str:
     """The variant that a base's name tells; "" where it tells none."""
-    name = f"{base.name} {read_model_index(base).get('_name_or_path', '')}".casefold()
+    own = read_model_index(base).get("_name_or_path", "")
+    name = f"{base.name} {base.resolve().name} {own}".casefold()  # of a link both names
     for variant, facts in info.variants.items():
         if any(word in name for word in facts.get("names", ())):
             return variant

@@ -1,14 +1,19 @@
-"""Which bases somebody may name, and which one goes with an adapter."""
+"""Which bases somebody may name, which one goes with an adapter, and taking them away."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from loraloom import families
-from loraloom.errors import BaseUnknown, ConfigInvalid
+from loraloom.bases import place
+from loraloom.errors import BaseKept, BaseUnknown, ConfigInvalid
 from loraloom.families.installed import Base, describe, installed
 from loraloom.settings import base_folders
-from loraloom.studio.rights import Person
+from loraloom.studio import audit
+from loraloom.studio.database import Database
+from loraloom.studio.job import HELD, State
+from loraloom.studio.jobs import Jobs
+from loraloom.studio.rights import Person, check
 
 
 def for_adapter(base: str, family: str) -> Base | None:
@@ -30,3 +35,20 @@ def refuse_folder(person: Person, name: str) -> None:
             f"{name[:200]!r} is not possible here: name an installed base. Only an owner of this "
             "studio may name folders."
         )
+
+
+def remove(jobs: Jobs, database: Database, person: Person, name: str) -> None:
+    """Take a base away that no job waits for or works with; of a link, the link.
+
+    Raises Forbidden, BaseKept, BaseUnknown, OutputUnwritable.
+    """
+    check(person, "manage")
+    needed = jobs.naming(name, (*HELD, State.QUEUED, State.PAUSED))
+    if needed:
+        raise BaseKept(
+            f"Job {needed[-1]} needs the base {name!r}. Let it end or cancel it, then remove the "
+            "base."
+        )
+    place.remove(name)
+    with database.writing() as connection:
+        audit.note(connection, person, "base removed", name)

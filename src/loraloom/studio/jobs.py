@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
 
 from loraloom.config import TrainConfig
-from loraloom.config_tree import to_toml
+from loraloom.config_tree import to_toml, toml_line
 from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, Reason, Request, State, Task, Wish
@@ -201,6 +201,23 @@ class Jobs:
             found = found.where((jobs.c.parent_id == parent) | (jobs.c.id == parent))
         with self._database.reading() as connection:
             return [as_job(row) for row in connection.execute(found)]
+
+    def naming(
+        self, base: str, states: Collection[State] = (), task: Task | None = None
+    ) -> list[int]:
+        """The numbers of the jobs whose settings name a base, the newest first."""
+        line = toml_line("base", base) + "\n"
+        named = or_(
+            jobs.c.settings.startswith(line, autoescape=True),
+            jobs.c.settings.contains("\n" + line, autoescape=True),
+        )
+        found = select(jobs.c.id).where(self._seen, named).order_by(jobs.c.id.desc())
+        if states:
+            found = found.where(jobs.c.state.in_(states))
+        if task is not None:
+            found = found.where(jobs.c.task == task)
+        with self._database.reading() as connection:
+            return list(connection.execute(found).scalars())
 
     def queue(self) -> list[Job]:
         """What waits for a worker, in the order in which they take it."""

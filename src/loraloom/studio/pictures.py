@@ -261,8 +261,8 @@ def chosen_base(name: str, used: Sequence[Adapter]) -> Base:
         if found is None:
             raise AdapterRefused(
                 f"No base for {first.name!r} is installed: it is for "
-                f"{first.base_title or 'a base that it does not name'}. Add one with "
-                "`loraloom bases add`, or choose a base by hand."
+                f"{first.base_title or 'a base that it does not name'}. Add one in "
+                "the settings, under Models, or choose a base by hand."
             )
         base = found
     for adapter in used:

@@ -1,10 +1,11 @@
-"""What a server keeps at hand to work on datasets: uploads, imports, small copies, checks."""
+"""What a server keeps at hand: uploads, imports, small copies, checks, bases on their way."""
 
 from __future__ import annotations
 
 from copy import copy
 
 from loraloom.settings import intake_limits
+from loraloom.studio.additions import Additions
 from loraloom.studio.checks import Checks
 from loraloom.studio.decoders import Decoders
 from loraloom.studio.imports import Imports
@@ -28,6 +29,7 @@ class Workbench:
             self.store, self.uploads, self.decoders, self.thumbs, intake_limits
         )  # fmt: skip
         self.checks = Checks(cache / "measures")
+        self.additions = Additions()
 
     def seen_by(self, person: Person) -> Workbench:
         """With the uploads, imports and datasets as somebody sees them."""
@@ -40,4 +42,5 @@ class Workbench:
     def close(self) -> None:
         """End the child processes."""
         self.checks.close()
+        self.additions.close()
         self.decoders.close()

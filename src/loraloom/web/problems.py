@@ -44,6 +44,7 @@ _STATUSES: dict[type[LoraloomError], int] = {
     errors.UploadRefused: 409,
     errors.UploadTooLarge: 413,
     errors.OutputExists: 409,
+    errors.BaseKept: 409,
     errors.DatasetDamaged: 500,
     errors.DatabaseUnusable: 503,
     errors.PlanFailed: 503,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -12,6 +10,7 @@ from typing import Literal
 from loraloom.captions.auto import defaults
 from loraloom.captions.auto.answer import Captioner
 from loraloom.errors import TaggerUnknown
+from loraloom.hub import client_errors
 from loraloom.settings import STARTER
 
 Task = Literal["concise", "standard", "detailed"]
@@ -91,7 +90,7 @@ def _from_hub(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    refusals: tuple[type[Exception], ...] = (HfHubHTTPError, OSError, *_client_errors())
+    refusals: tuple[type[Exception], ...] = (HfHubHTTPError, OSError, *client_errors())
     try:
         if cached := _cached(hub_id):
             return cached
@@ -122,15 +121,6 @@ def _cached(hub_id: str) -> Path | None:
     known = (try_to_load_from_cache(hub_id, name) for name in TELLING)
     folders = (Path(path).parent for path in known if isinstance(path, str))
     return next(filter(_is_whole, folders), None)
-
-
-def _client_errors() -> tuple[type[Exception], ...]:
-    """The errors of the HTTP library under the hub's client, which lets them through."""
-    found: list[type[Exception]] = []
-    for name in ("httpx", "httpx2"):
-        with suppress(ImportError):
-            found.append(import_module(name).HTTPError)
-    return tuple(found)
 
 
 def _is_whole(folder: Path) -> bool:

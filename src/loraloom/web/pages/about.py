@@ -35,6 +35,13 @@ def outgoing() -> list[Outgoing]:
             _("The name of the model, and your access token where you have set one (HF_TOKEN)"),
         ),
         Outgoing(
+            _("A base model is fetched"),
+            _("Only when an owner of the studio adds one of the hub on the page of models, or with "
+              "“loraloom bases add”."),
+            _("The Hugging Face hub, or the mirror that HF_ENDPOINT names"),
+            _("The name of the model, and your access token where you have set one (HF_TOKEN)"),
+        ),
+        Outgoing(
             _("Captions are asked of a vision model"),
             _("Only when you start automatic captions with an address of yours."),
             _("The address that you gave, and no other; redirects are not followed"),

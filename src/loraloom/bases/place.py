@@ -1,0 +1,92 @@
+"""Where bases lie: their names, links to folders elsewhere, and taking them away."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+from loraloom import families
+from loraloom.errors import BaseKept, BaseNameInvalid, BaseUnknown, OutputExists
+from loraloom.families.info import FamilyInfo
+from loraloom.families.parts import part_folder
+from loraloom.files import sync_folder, telling_failures
+from loraloom.settings import STARTER, bases_folder
+
+_NAME = re.compile(r"\w[\w .+-]*")
+_LONGEST = 100
+
+
+def free_folder(name: str) -> Path:
+    """The folder of a base that is not there yet. Raises BaseNameInvalid, OutputExists."""
+    if not _NAME.fullmatch(name) or name != name.strip() or len(name) > _LONGEST:
+        raise BaseNameInvalid(
+            f"A base cannot be called {name[:200]!r}: up to {_LONGEST} letters, digits, spaces and "
+            ". + - _ are accepted."
+        )
+    folder = bases_folder() / name
+    if name == STARTER or folder.exists() or folder.is_symlink():
+        raise OutputExists(
+            f"There is a base {name!r} already: choose another name, or remove that one first."
+        )
+    with telling_failures(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def link(source: Path, name: str | None = None) -> tuple[Path, FamilyInfo]:
+    """Know a diffusers folder elsewhere by a name; its files stay where they are.
+
+    Raises BaseUnknown where it is no base or not complete, BaseNameInvalid, OutputExists.
+    """
+    whole = source.expanduser().resolve()
+    info = whole_base(whole)
+    folder = free_folder(name or whole.name)
+    with telling_failures(folder):
+        folder.symlink_to(whole, target_is_directory=True)
+        sync_folder(folder.parent)
+    return folder, info
+
+
+def whole_base(folder: Path) -> FamilyInfo:
+    """The family of a base that has all its parts. Raises BaseUnknown."""
+    info = families.detect(folder).info
+    for part in info.parts.values():
+        part_folder(folder, part)
+    return info
+
+
+def remove(name: str) -> Path | None:
+    """Take a base away; the folder that it was a link to, which stays. Raises BaseKept,
+    BaseUnknown."""
+    if name == STARTER:
+        raise BaseKept(f"The base {STARTER!r} is a part of Loraloom and cannot be removed.")
+    folder = bases_folder() / name
+    if not _NAME.fullmatch(name) or not (folder.is_symlink() or folder.is_dir()):
+        raise BaseUnknown(
+            f"There is no base {name[:200]!r} in {bases_folder()}; `loraloom bases` lists them."
+        )
+    with telling_failures(folder):
+        for left in bases_folder().glob(".removed-*"):  # when the machine stopped in the middle
+            shutil.rmtree(left, ignore_errors=True)
+        if folder.is_symlink():
+            elsewhere = folder.readlink()
+            folder.unlink()
+            return elsewhere
+        going = folder.with_name(f".removed-{secrets.token_hex(4)}")
+        folder.rename(going)
+        shutil.rmtree(going)
+    return None
+
+
+def lost_links() -> dict[str, Path]:
+    """Name -> the folder that it is a link to, where that is gone."""
+    links = [path for path in bases_folder().glob("*") if path.is_symlink()]
+    return {path.name: path.readlink() for path in sorted(links) if not path.exists()}
+
+
+def linked_folder(name: str) -> Path | None:
+    """The folder elsewhere that a base is a link to."""
+    folder = bases_folder() / name
+    return folder.readlink() if folder.is_symlink() else None

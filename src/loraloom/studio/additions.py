@@ -1,0 +1,158 @@
+"""Bases on their way into the studio: each in a process beside the server, not in the queue."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from loraloom.bases import adding, fetching, place
+from loraloom.bases.adding import Wish
+from loraloom.errors import BaseUnknown
+from loraloom.settings import base_folders
+from loraloom.studio.child import tied_to_parent
+
+_LOG = logging.getLogger("loraloom.studio")
+Stage = Literal["working", "added", "failed", "unfinished"]
+_STOP_S = 10.0
+_BROKE_OFF = "The base could not be added; the log of the studio has the reason. Try it again."
+
+
+@dataclass
+class Addition:
+    """One base that is to be added, and how far it is."""
+
+    id: str
+    wish: Wish
+    name: str
+    """What the base is to be called, or is."""
+    stage: Stage = "working"
+    done_bytes: int = 0
+    total_bytes: int = 0
+    """0 where it is not known, as for what comes from this machine."""
+    error: str = ""
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it is still on its way."""
+        return self.stage == "working"
+
+
+class Additions:
+    """All of an installation. What a stopped or ended server has fetched of a base of the hub is
+    unfinished, and gone on with when the base is asked for again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: dict[str, Addition] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def begin(self, wish: Wish) -> Addition:
+        """Add a base, in the background; one that is under way already is only told.
+
+        Raises BaseUnknown, ConfigInvalid, BaseNameInvalid, OutputExists.
+        """
+        kind = adding.kind_of(wish)
+        path = Path(wish.source).expanduser()
+        usual = path.stem if kind == "file" else path.resolve().name
+        number = _number(wish.source) if kind == "hub" else secrets.token_hex(8)
+        with self._lock:
+            known = self._all.get(number)
+            if known is not None and known.is_working:
+                return known
+            name = place.free_folder(wish.name or usual).name
+            one = self._all[number] = Addition(number, wish, name)
+        threading.Thread(target=self._work, args=(one,), daemon=True).start()
+        return one
+
+    def all(self) -> list[Addition]:
+        """Those of this server, the oldest first, and what others have left unfinished."""
+        left = {_number(one.hub_id): one for one in fetching.unfinished()}
+        here = base_folders()
+        with self._lock:
+            found = {n: a for n, a in self._all.items() if a.stage != "added" or a.name in here}
+        for number, one in left.items():
+            wish = Wish(source=one.hub_id, name=one.name, revision=one.revision or None)
+            found.setdefault(
+                number,
+                Addition(number, wish, one.name, "unfinished", one.there_bytes, one.total_bytes),
+            )
+        return list(found.values())
+
+    def get(self, number: str) -> Addition:
+        """Raises BaseUnknown."""
+        found = next((one for one in self.all() if one.id == number), None)
+        if found is None:
+            raise BaseUnknown("No such base is being added; it may have been given up.")
+        return found
+
+    def give_up(self, number: str) -> Addition:
+        """Stop one that is on its way; of one that is not, remove what was fetched.
+
+        Raises BaseUnknown, DatasetBusy.
+        """
+        one = self.get(number)
+        with self._lock:
+            self._all.pop(number, None)
+            process = self._processes.get(number)
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_S)  # so that it can be asked for again at once
+        elif any(_number(left.hub_id) == number for left in fetching.unfinished()):
+            fetching.forget(one.wish.source)
+        return one
+
+    def close(self) -> None:
+        """Stop what is under way; what is fetched stays."""
+        for process in list(self._processes.values()):
+            process.send_signal(signal.SIGTERM)
+
+    def _work(self, one: Addition) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "loraloom.bases.adding"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the server's to handle
+            preexec_fn=tied_to_parent(signal.SIGTERM),
+        )
+        with self._lock:
+            self._processes[one.id] = process
+            given_up = self._all.get(one.id) is not one
+        if given_up:
+            process.send_signal(signal.SIGTERM)
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(f"{one.wish.model_dump_json()}\n".encode())
+            process.stdin.close()
+            for line in process.stdout:
+                self._hear(json.loads(line), one)
+        except (OSError, ValueError):
+            _LOG.exception("adding the base %s broke off", one.wish.source)
+        finally:
+            process.wait()
+            with self._lock:
+                del self._processes[one.id]
+            if one.is_working:
+                one.stage, one.error = "failed", _BROKE_OFF
+
+    def _hear(self, told: dict[str, object], one: Addition) -> None:
+        if "name" in told:
+            one.stage, one.name = "added", str(told["name"])
+        elif "message" in told:
+            one.stage, one.error = "failed", str(told["message"])
+        else:
+            one.done_bytes, one.total_bytes = int(str(told["done"])), int(str(told["total"]))
+
+
+def _number(source: str) -> str:
+    """The same for a base of the hub after a restart of the server."""
+    return source.replace("/", "--")
