@@ -374,6 +374,34 @@ def test_samples_are_decoded_in_tiles_where_the_memory_is_too_small(
     assert tiled == [False, True, True] * 2
 
 
+def test_a_run_goes_on_where_samples_have_no_memory(
+    base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*args: object, **kwargs: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("loraloom.train.loop.sample", exhausted)
+    drawn = {"prompts": ["a"], "every_steps": 3}
+    events = list(train.run(tiny.config(base, pictures, samples=drawn), tmp_path / "out"))
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert sum("no memory for the samples" in message for message in said) == 3
+    assert isinstance(events[-1], Finished)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR2")
+def test_what_is_asked_while_the_base_is_looked_at_does_not_end_the_run(
+    base: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*args: Any) -> object:
+        signal.raise_signal(signal.SIGUSR2)
+        return prepare(*args)
+
+    monkeypatch.setattr("loraloom.train.loop.prepare", slowly)
+    drawn = {"prompts": ["a"], "every_steps": 0, "steps": 2}
+    events = list(train.run(tiny.config(base, pictures, samples=drawn), tmp_path / "out"))
+    assert [event.step for event in events if isinstance(event, Sampled)] == [1]
+
+
 def test_samples_need_no_text_encoder_that_is_not_trained(
     base: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -138,7 +138,7 @@ def test_the_type_of_adapter_has_defaults_of_its_own() -> None:
     def factor(**adapter: object) -> int | None:
         return fill({**FOLDER, "adapter": adapter}, INFO, PLAIN, 20).adapter.factor
 
-    assert (factor(type="lokr"), factor(type="lokr", factor=8), factor(type="lora")) == (4, 8, None)
+    assert (factor(type="lokr"), factor(type="lokr", factor=0), factor(type="lora")) == (4, 0, None)
 
 
 def test_samples_show_what_is_learnt_and_what_should_stay() -> None:
@@ -169,6 +169,8 @@ def test_epochs_become_steps() -> None:
     config = fill({**own, "prior": {"images": 0}}, INFO, PLAIN, 20)
     assert config.schedule.steps == 24  # 12 x 16 pictures, 8 a step
     assert (config.schedule.epochs, config.schedule.warmup_steps) == (None, 1)
+    text = fill({**own, "prior": {"images": 0}, "schedule": {"epochs": "12"}}, INFO, PLAIN, 20)
+    assert text == config
     mixed = fill({**own, "prior": {"images": 40, "share": 0.5}}, INFO, PLAIN, 20)
     assert mixed.schedule.steps == 48
     assert (

@@ -124,8 +124,8 @@ class AdapterConfig(Section):
         "the base's weights; lora"
     )  # fmt: skip
     factor: int | None = Field(
-        None, ge=2, le=128, description="size of the small Kronecker factor; none: near the root "
-        "of the width; lokr"
+        None, ge=0, le=128, description="size of the small Kronecker factor; 0: near the root of "
+        "the width; lokr"
     )  # fmt: skip
     block_size: int | None = Field(
         None, ge=2, le=512, description="inputs that are turned together; for oft and boft"

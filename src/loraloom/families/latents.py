@@ -93,15 +93,12 @@ def spare_memory(vae: Any, pixels: int) -> None:
         vae.disable_tiling()
 
 
-def in_tiles(vae: Any) -> bool:
-    """Let a VAE take each large picture in overlapping tiles from now on; False where it cannot."""
-    if not hasattr(vae, "enable_tiling"):
-        return False
+def in_tiles(vae: Any) -> None:
+    """Let a VAE take each large picture in overlapping tiles from now on."""
     if hasattr(vae, "tile_latent_min_size"):  # others have small tiles by themselves
         vae.tile_sample_min_size = TILE_PX
         vae.tile_latent_min_size = TILE_PX // format_of(vae).factor
     vae.enable_tiling()
-    return True
 
 
 def takes_clips(vae: Any) -> bool:

@@ -67,10 +67,16 @@ def run(
     OutputExists, CheckpointUnusable, LossNotFinite, DiskFull, and what is wrong with the pictures,
     the settings or the base.
     """
+    with stop or StopRequest() as asked:
+        yield from _run(config, out, asked, resume=resume)
+
+
+def _run(config: TrainConfig, out: Path, stop: StopRequest, *, resume: bool) -> Iterator[Event]:
     record = RunRecord(out)
     if is_first():
         record.claim(resume=resume)
     setup = prepare(config, out)
+    stop.check()
     over = record.finished()
     # What the settings name and the base lacks is told before the folder becomes a run's.
     expected = list(planning.announce(setup)) if setup.processes.first and not over else []
@@ -80,25 +86,18 @@ def run(
         yield over
         return
     if not setup.processes.first:
-        yield from _follow(setup, resume=resume)
+        # It trains along with the first, which alone tells and writes.
+        yield from (e for e in _train(setup, stop, resume=resume) if isinstance(e, Finished))
+        leave(setup.processes)
         return
-    with stop or StopRequest() as asked, record.events() as log:
-        for event in chain(expected, _train(setup, asked, resume=resume)):
+    with record.events() as log:
+        for event in chain(expected, _train(setup, stop, resume=resume)):
             if isinstance(event, Finished):
                 record.finish(event)
             elif isinstance(event, Planned):
                 record.plan(event)
             log.append(event)
             yield event
-    leave(setup.processes)
-
-
-def _follow(setup: Setup, *, resume: bool) -> Iterator[Event]:
-    """Train along with the first process, which alone tells and writes; yields how it ended."""
-    with StopRequest() as asked:
-        for event in _train(setup, asked, resume=resume):
-            if isinstance(event, Finished):
-                yield event
     leave(setup.processes)
 
 
@@ -223,8 +222,15 @@ def _draw(setup: Setup, live: Model, tensors: TensorCache, step: int) -> Iterato
     if not prompts:
         return
     yield Stage("samples", 0, prompts)
-    with live.at_rest():
-        sampled = sample(setup, live, tensors, step, write=setup.processes.first)
+    sampled: Event
+    try:
+        with live.at_rest():
+            sampled = sample(setup, live, tensors, step, write=setup.processes.first)
+    except RuntimeError as error:
+        # What is shared out is drawn by all processes or by none.
+        if not machine.is_exhausted(error) or setup.config.shard_base:
+            raise
+        sampled = Warned(f"There was no memory for the samples of step {step}; they are left out.")
     yield Stage("samples", prompts, prompts)
     yield sampled
 

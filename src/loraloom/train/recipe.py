@@ -124,7 +124,8 @@ def fill(
 
 def _in_steps(overrides: Mapping[str, Any], config: TrainConfig, images: int) -> Tree:
     """The overrides with schedule.steps in place of schedule.epochs."""
-    epochs, schedule = config.schedule.epochs, dict(overrides["schedule"])
+    schedule = {name: v for name, v in overrides["schedule"].items() if name != "epochs"}
+    epochs = config.schedule.epochs or 0
     if "steps" in schedule:
         raise ConfigInvalid(
             f"schedule.steps = {schedule['steps']} and schedule.epochs = {epochs} both say how "
@@ -132,7 +133,7 @@ def _in_steps(overrides: Mapping[str, Any], config: TrainConfig, images: int) ->
         )
     own = 1 - config.prior.share if config.prior.images else 1
     a_step = config.batch_size * config.accumulation * own
-    seen = schedule.pop("epochs") * images * (1 - config.data.held_out_fraction)
+    seen = epochs * images * (1 - config.data.held_out_fraction)
     return {**overrides, "schedule": {**schedule, "steps": max(1, math.ceil(seen / a_step))}}
 
 

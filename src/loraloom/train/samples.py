@@ -37,7 +37,9 @@ def sample(
     second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
     parts.take(setup.load(second))
     pipe = family.pipeline(parts)
-    if setup.config.shard_base:  # all processes alike, whatever memory each has
+    if (
+        setup.config.shard_base and not family.info.frames
+    ):  # all processes alike, whatever memory each has
         latents.in_tiles(pipe.vae)
     multiple = profile.size_multiple_px
     side_px = profile.native_px // multiple * multiple
@@ -59,8 +61,10 @@ def _film(family: Family, pipe: Any, embeds: Embeds, how: Drawing, seed: int) ->
     try:
         return family.film(pipe, embeds, how, torch.Generator().manual_seed(seed))[0]
     except RuntimeError as error:
-        if not machine.is_exhausted(error) or pipe.vae.use_tiling or not latents.in_tiles(pipe.vae):
+        # Clips are in tiles already where that helps.
+        if not machine.is_exhausted(error) or family.info.frames or pipe.vae.use_tiling:
             raise
+        latents.in_tiles(pipe.vae)
     torch.cuda.empty_cache()
     return family.film(pipe, embeds, how, torch.Generator().manual_seed(seed))[0]
 
