@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from loraloom.captions import exchange
+from loraloom.captions import completeness, exchange
 from loraloom.captions.completeness import matrix
 from loraloom.captions.exchange import Given, Shape
 from loraloom.dataset import intake
@@ -125,7 +126,7 @@ def test_captions_out_and_in_by_the_page(client: TestClient, cups: StoredDataset
     assert "other.png" in html
     assert {one.name: one.caption for one in cups.working.pictures} == known
     upload = place.partition("taken=")[2]
-    client.post("/datasets/cups/wording/take", data={"taken": upload})
+    client.post("/datasets/cups/wording/take", data={"taken": upload, "seen": _seen(html)})
     assert cups.working.pictures[0].caption == "zk person, edited elsewhere"
     assert client.get(f"/api/v1/uploads/{upload}").status_code == 404
     client.post("/datasets/cups/undo")
@@ -166,7 +167,8 @@ def test_what_captions_leave_out(client: TestClient, cups: StoredDataset) -> Non
     assert (len(page["rows"]), page["next"]) == (4, page["rows"][-1]["sha256"])
     behind = client.get(f"{API}/completeness?all=true&after={page['next']}").json()
     assert len(behind["rows"]) == 2
-    html = client.get("/datasets/cups/captions").text
+    assert "facet-rows" not in client.get("/datasets/cups/captions").text  # but asked for
+    html = client.get("/datasets/cups/captions?rows=incomplete").text
     table = html.split('id="facet-rows"')[1].split("</tbody>")[0]
     assert table.count("<tr>") == 2
     assert table.count('class="gap"') == 8
@@ -174,3 +176,119 @@ def test_what_captions_leave_out(client: TestClient, cups: StoredDataset) -> Non
     every = client.get("/datasets/cups/captions?rows=all").text
     assert every.split('id="facet-rows"')[1].split("</tbody>")[0].count("<tr>") == 6
     assert matrix(cups.working, Kind.STYLE, "starter").incomplete == ()
+
+
+def test_a_caption_of_one_concept_goes_to_no_other() -> None:
+    given = [Given("ß", "x", "red"), Given("d", "y", "elsewhere")]
+    taken = exchange.take(SET, given)
+    assert [change.after for change in taken.changes] == ["y"]
+    assert taken.unknown == ("ß",)
+
+
+def test_of_two_rows_for_one_picture_the_last_holds() -> None:
+    assert exchange.take(SET, [Given("d", "new"), Given("d", "")]).changes == ()
+    (change,) = exchange.take(SET, [Given("d", ""), Given("d", "new")]).changes
+    assert change.after == "new"
+
+
+def test_pictures_of_one_name_in_a_concept_find_their_captions(tmp_path: Path) -> None:
+    names = ("a.png", "a.jpg", "a-22220000.png", "b.png", "b.png.jpg")
+    shas = [f"{digit}" * 4 + "0" * 60 for digit in range(1, 6)]
+    kept = Contents(
+        tuple(
+            Picture(sha, f"of {sha[:4]}", "red", name, 32, 32, "PNG")
+            for sha, name in zip(shas, names, strict=True)
+        )
+    )
+    exchange.write(kept, "txt", tmp_path / "out")
+    given = exchange.read(tmp_path / "out", "c.zip", intake_limits())
+    taken = exchange.take(kept, given)
+    assert (taken.same, taken.unknown, taken.ambiguous) == (5, (), ())
+
+
+@pytest.mark.parametrize("name", ["c.jsonl", "c.zip"])
+def test_so_much_and_no_more_is_taken(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = json.dumps({"file_name": "n" * 600, "text": "x"}) + "\n"
+    path = tmp_path / "given"
+
+    def read(rows: int) -> list[Given]:
+        if name == "c.zip":
+            with zipfile.ZipFile(path, "w") as packed:
+                for part in range(rows):
+                    packed.writestr(f"{part}.jsonl", row)
+        else:
+            path.write_text(row * rows)
+        return exchange.read(path, name, intake_limits())
+
+    monkeypatch.setattr(exchange, "MOST_ROWS", 3)
+    assert [len(one.name) for one in read(3)] == [500] * 3
+    with pytest.raises(CaptionEditInvalid, match="split it"):
+        read(4)
+    monkeypatch.setattr(exchange, "MOST_BYTES", 2 * len(row))
+    assert len(read(2)) == 2
+    with pytest.raises(CaptionEditInvalid, match=r"split it|has more than"):
+        read(3)
+
+
+def test_a_large_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with (tmp_path / "given").open("wb") as stream:
+        stream.truncate(500 * 2**20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CaptionEditInvalid, match="has more than"):
+            exchange.read(tmp_path / "given", "c.txt", intake_limits())
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_is_shown_again_where_captions_changed(
+    client: TestClient, cups: StoredDataset
+) -> None:
+    data = b'{"file_name": "0.png", "text": "from the file"}'
+    sent = client.post("/datasets/cups/wording/file", files={"file": ("c.jsonl", data)})
+    place = sent.headers["location"].partition("#")[0]
+    asked = {"taken": place.partition("taken=")[2], "seen": _seen(client.get(place).text)}
+    cups.set_captions({cups.working.pictures[0].sha256: "by somebody else"})
+    again = client.post("/datasets/cups/wording/take", data=asked)
+    assert again.headers["location"].startswith(place)
+    html = client.get(place).text
+    assert "was changed meanwhile" in html
+    assert cups.working.pictures[0].caption == "by somebody else"
+    client.post("/datasets/cups/wording/take", data=asked | {"seen": _seen(html)})
+    assert cups.working.pictures[0].caption == "from the file"
+
+
+def _seen(html: str) -> str:
+    return html.split('name="seen" value="')[1].split('"')[0]
+
+
+def test_rows_go_on_behind_a_picture_that_was_mended(
+    client: TestClient, cups: StoredDataset
+) -> None:
+    cups.set_captions({one.sha256: "" for one in cups.working.pictures})
+    client.post(f"{API}/checks", json={"kind": "character", "base": "starter"})
+    page = client.get(f"{API}/completeness?limit=3").json()
+    whole = "gentle smile, looking at viewer, red coat, city street, natural lighting"
+    cups.set_captions({page["next"]: whole})
+    behind = client.get(f"{API}/completeness?after={page['next']}").json()
+    assert [row["sha256"] for row in behind["rows"]] == [
+        picture.sha256 for picture in cups.working.pictures[3:]
+    ]
+
+
+def test_only_what_was_edited_is_read_again(
+    cups: StoredDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    usual = completeness.read
+    monkeypatch.setattr(completeness, "read", lambda *given: read.append(given[0]) or usual(*given))
+    matrix(cups.working, Kind.STYLE, "starter")
+    assert read == []
+    matrix(cups.working, Kind.CHARACTER, "starter")
+    read.clear()
+    cups.set_captions({cups.working.pictures[0].sha256: "a caption that nobody had"})
+    matrix(cups.working, Kind.CHARACTER, "starter")
+    assert {*read} == {"a caption that nobody had"}

@@ -145,15 +145,19 @@ def test_each_concept_of_a_training_set_keeps_its_trigger(
     stored.edit(
         lambda now: replace(now, pictures=(replace(now.pictures[0], crop=(0, 0, 512, 512)),)), "x"
     )
-    projects.put(number, Things(datasets=["mira", "tom"]))
+    fill(studio, "twins", tmp_path / "twins", {"green": "one", "yellow": "other"})
+    twins = studio.datasets.open_to_change("twins")
+    alike = twins.keep_both(*(one.sha256 for one in twins.working.pictures)).alike
+    projects.put(number, Things(datasets=["mira", "tom", "twins"]))
     projects.pack(number, "both")
     both = studio.datasets.open("both").working
+    assert both.alike == alike != ()
     triggers = {one.concept: both.concept(one.concept) for one in both.pictures}
     assert {n: (c.trigger, c.repeats) for n, c in triggers.items()} == {
-        "mira": ("zk mira", 2), "tom": ("zk tom", 2),
+        "mira": ("zk mira", 2), "tom": ("zk tom", 2), "twins": ("", 1),
     }  # fmt: skip
     assert next(one.crop for one in both.pictures if one.sha256 == sha) == (0, 0, 512, 512)
-    projects.put(None, Things(datasets=["tom", "both"]))
+    projects.put(None, Things(datasets=["tom", "twins", "both"]))
     projects.pack(number, "copy")
     copy = studio.datasets.open("copy")
     assert copy.working.hash == stored.working.hash

@@ -16,7 +16,8 @@ from PIL import Image
 from tests.clips import write_clip
 from typer.testing import CliRunner
 
-from loraloom import cli
+from loraloom import cli, families
+from loraloom.captions import rules
 from loraloom.captions.concept import known_name
 from loraloom.dataset.readiness import composition
 from loraloom.dataset.readiness.check import Readiness, check
@@ -277,3 +278,18 @@ def test_planting_is_repeatable(tmp_path: Path) -> None:
         (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         for name in files
     )
+
+
+def test_bases_of_video_ask_for_what_they_need(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    for number in range(3):
+        picture, _ = photograph(96)(rng)
+        write_captioned(tmp_path / f"{number}.png", picture, f"ohwx woman, park, {number} dogs")
+
+    def incomplete(base: str) -> int:
+        found = check(tmp_path, Kind.CHARACTER, base, "ohwx woman", workers=1).findings
+        return sum(finding.code == "incomplete" for finding in found)
+
+    assert (incomplete("sd15"), incomplete("wan22")) == (3, 0)
+    for info in families.all_infos():
+        assert rules.base_style(info.id).video == (info.frames is not None)

@@ -135,6 +135,18 @@ def test_snapshots_stay_and_are_restored(cups: StoredDataset) -> None:
             cups.read_snapshot(prefix)
 
 
+def test_pictures_kept_both_stay_so_when_a_version_is_restored(cups: StoredDataset) -> None:
+    first, second, third = (picture.sha256 for picture in cups.working.pictures)
+    old = cups.snapshot()
+    cups.keep_both(first, second)
+    cups.set_captions({third: "other"})
+    assert cups.restore(old).alike == ((min(first, second), max(first, second)),)
+    assert cups.snapshot() == old
+    cups.discard([first])
+    assert cups.restore(old).alike == ((min(first, second), max(first, second)),)
+    assert len(cups.snapshots()) == 1
+
+
 def test_damage_is_told(cups: StoredDataset) -> None:
     old = cups.snapshot()
     path = cups.root / "snapshots" / f"{old}.json"

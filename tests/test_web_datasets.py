@@ -15,8 +15,9 @@ from bench.planted_faults import copy_of, write_captioned
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from loraloom.dataset import intake
+from loraloom.dataset import gallery, intake
 from loraloom.dataset.stored import StoredDataset
+from loraloom.studio.checks import Aim, Checks, Running
 from loraloom.studio.studio import Studio
 
 API = "/api/v1/datasets/cups"
@@ -254,6 +255,17 @@ def test_tags_of_the_set_are_offered(client: TestClient, cups: StoredDataset) ->
     assert all(len(tag) <= 60 for tag in offered)
 
 
+def test_tags_are_counted_once_and_only_for_a_form(
+    client: TestClient, cups: StoredDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.get("/datasets/cups")
+    monkeypatch.setattr(gallery, "_COMMAS", None)
+    assert client.get("/datasets/cups").status_code == 200
+    cups.set_captions({cups.working.pictures[0].sha256: "another"})
+    first = cups.working.pictures[0].sha256
+    assert client.get(f"/datasets/cups?after={first}").status_code == 200
+
+
 def test_concepts(client: TestClient, cups: StoredDataset) -> None:
     row = {"concept": "main", "trigger": "zk person", "repeats": 4}
     client.post("/datasets/cups/concepts", data=row)
@@ -390,8 +402,15 @@ def test_copies_are_settled_pair_by_pair(client: TestClient, twins: StoredDatase
     assert (body["copies"], body["pictures"], body["fresh"]) == ([], 4, True)
     client.post("/datasets/cups/undo")
     assert named["0.png"] in {picture.sha256 for picture in twins.working.pictures}
-    wrong = {"left": named["0.png"], "right": "0" * 64, "keep": "both"}
-    assert client.post("/datasets/cups/checks/pair", data=wrong).status_code == 404
+    before = twins.working
+    settle("left", "0.png", "0.png")
+    assert twins.working == before
+    settle("left", "0.png", "small.png")
+    after = twins.working
+    for keep in ("right", "left", "both"):  # somebody else was quicker
+        settle(keep, "0.png", "small.png")
+        assert "was settled meanwhile" in client.get("/datasets/cups/checks").text
+        assert twins.working == after
 
 
 def test_one_caption_is_mended(client: TestClient, cups: StoredDataset) -> None:
@@ -431,6 +450,20 @@ def test_a_guessed_trigger_is_not_written(client: TestClient, cups: StoredDatase
     assert "Say which the trigger is" in group
     client.post(f"{API}/mends", json={"pictures": [one]})
     assert "zk person" not in cups.working.pictures[2].caption
+
+
+def test_a_check_asked_for_during_one_that_fails_is_made(
+    cups: StoredDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = ["it broke off", ""]
+
+    def check(self: Checks, stored: StoredDataset, aim: Aim, running: Running) -> None:
+        running.error = ends.pop(0)
+        running.again = bool(ends)
+
+    monkeypatch.setattr(Checks, "_check", check)
+    running = Checks(tmp_path).run(cups, Aim())
+    assert (running.error, running.ended, ends) == ("", True, [])
 
 
 def test_check_of_an_unknown_base_says_so(client: TestClient, cups: StoredDataset) -> None:

@@ -135,7 +135,13 @@ def test_copies_are_settled_by_keyboard(
         page.get_by_role("button", name="Check", exact=True).click()
         expect(page.locator(".twin")).to_have_count(2, timeout=60_000)
         page.keyboard.press("x")  # nothing is at hand
-        page.keyboard.press("3")
+        page.evaluate("""() => {
+            const press = (key, repeat) => document.body.dispatchEvent(
+                new KeyboardEvent("keydown", { key, repeat, bubbles: true, cancelable: true }));
+            press("2", true);  // a key that is held
+            press("3", false);
+            press("2", false);  // pressed twice in haste
+        }""")
         expect(page.get_by_text("Both are kept")).to_be_visible()
         expect(page.locator(".twin")).to_have_count(1)
         assert names() == {"0.png", "1.png", "small0.png", "small1.png"}

@@ -12,6 +12,7 @@ from loraloom.captions.tokens import Counter, Encoded
 from loraloom.dataset import intake
 from loraloom.dataset.readiness.stored import check_stored
 from loraloom.dataset.store import Store
+from loraloom.findings import Severity
 from loraloom.kinds import Kind
 from loraloom.studio import draft
 from loraloom.studio.job import State
@@ -129,14 +130,14 @@ def test_errors_of_the_last_check_block_a_start(
     (stored.root / "checks").mkdir()
     check_stored(stored, Kind.CHARACTER, str(base), tmp_path)
     assert told()["standing"] == "fresh"
-    # The caption that is another than the trigger, and that the trigger is in 5 of 6 captions.
-    assert (told()["errors"], told()["found"]["trigger-inconsistent"]) == (2, 2)
+    # Another word than the trigger; that it is in 5 of 6 captions only is mended by training.
+    assert (told()["errors"], told()["found"]["trigger-inconsistent"]) == (1, 1)
     assert told()["warnings"] > 0
     refused = client.post("/api/v1/jobs", json=asked)
     assert refused.status_code == 422
     (problem,) = refused.json()["problems"]
     assert problem.startswith(
-        "The check of cups found 2 errors; the first, in cups: 5 of 6 captions"
+        "The check of cups found an error, in 0.png: The trigger is written 'zk-person'"
     )
     assert (
         client.post(
@@ -144,11 +145,35 @@ def test_errors_of_the_last_check_block_a_start(
         ).status_code
         == 201
     )  # another check's errors
+    own = {"settings": {**asked["settings"], "trigger": "qx person"}}
+    assert client.post("/api/v1/jobs", json=own).status_code == 201
+    data = {"concepts": [{"folder": "cups", "trigger": "qx person"}]}
+    own = {"settings": {k: v for k, v in own["settings"].items() if k != "trigger"}}
+    own["settings"]["data"] = data
+    assert client.post("/api/v1/jobs", json=own).status_code == 201
+    data["concepts"][0]["trigger"] = "zk person"
+    assert client.post("/api/v1/jobs", json=own).status_code == 422
     stored.set_captions({stored.working.pictures[0].sha256: good})
-    assert (told()["standing"], told()["errors"]) == ("older", 2)
+    assert (told()["standing"], told()["errors"]) == ("older", 1)
     assert client.post("/api/v1/jobs", json=asked).status_code == 201
     check_stored(stored, Kind.CHARACTER, str(base), tmp_path)
     assert (told()["standing"], told()["errors"]) == ("fresh", 0)
+    assert client.post("/api/v1/jobs", json=asked).status_code == 201
+
+
+def test_a_guessed_trigger_blocks_no_start(
+    client: TestClient, cups: str, base: Path, tmp_path: Path
+) -> None:
+    stored = Store().open(cups)
+    texts = [f"1girl, scene {n}" for n in range(4)] + ["1-girl, a street", "a quiet harbour"]
+    stored.set_captions(
+        {one.sha256: text for one, text in zip(stored.working.pictures, texts, strict=True)}
+    )
+    (stored.root / "checks").mkdir()
+    report = check_stored(stored, Kind.STYLE, str(base), tmp_path)
+    told = {one.severity for one in report.findings if one.code.startswith("trigger-")}
+    assert told == {Severity.HINT}
+    asked = {"settings": {**settings(base), "kind": "style", "trigger": ""}}
     assert client.post("/api/v1/jobs", json=asked).status_code == 201
 
 

@@ -114,7 +114,7 @@ def test_the_form_shows_the_last_check(client: TestClient, cups: str, base: Path
     checks.run(stored, Aim(Kind.CHARACTER, str(base)))
     html = client.get("/train/new", params=form).text
     assert disabled(html)
-    assert "The check of cups found 2 errors" in html
+    assert "The check of cups found an error" in html
     refused = client.post("/train/new", data=form)
     assert refused.status_code == 422
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from loraloom.captions import bulk, rules
-from loraloom.captions.lint import Captioned, settled
 from loraloom.captions.measure import Check, missing_categories
 from loraloom.captions.reading import read
+from loraloom.captions.stats import hairstyles, means_several
 from loraloom.dataset.snapshot import Contents, Picture
 from loraloom.kinds import Kind
 
@@ -31,7 +30,7 @@ class Matrix:
     rows: tuple[Row, ...]
     """In the order of the dataset."""
 
-    @property
+    @cached_property
     def incomplete(self) -> tuple[Row, ...]:
         """Those that leave something out."""
         return tuple(row for row in self.rows if row.missing)
@@ -39,31 +38,35 @@ class Matrix:
 
 def matrix(contents: Contents, kind: Kind, base: str) -> Matrix:
     """All pictures; of one without caption everything is missing."""
+    asked = rules.of(kind)
+    if not (asked.required or asked.required_video):
+        return Matrix((), tuple(Row(picture, frozenset()) for picture in contents.pictures))
     found: dict[str, frozenset[str]] = {}
     facets: dict[str, None] = {}
     for trigger, pictures in bulk.by_trigger(contents).items():
-        check = bulk.check_for(kind, base, trigger, pictures)
-        missing = _missing(tuple(picture.caption for picture in pictures), check)
+        said = [_hairstyles(one.caption, trigger) for one in pictures if one.caption]
+        check = replace(
+            bulk.check_for(kind, base, trigger, pictures),
+            hairstyles="several" if means_several(said) else "one",
+        )
         facets |= dict.fromkeys(_required(check))
-        for picture, names in zip(pictures, missing, strict=True):
-            found[picture.sha256] = names
+        for picture in pictures:
+            names = found[picture.sha256] = _missing(picture.caption, check)
             facets |= dict.fromkeys(sorted(names))  # hair, where the set has several hairstyles
     return Matrix(tuple(facets), tuple(Row(p, found[p.sha256]) for p in contents.pictures))
 
 
-@lru_cache(maxsize=4)
-def _missing(captions: tuple[str, ...], check: Check) -> tuple[frozenset[str], ...]:
-    """The same captions again cost nothing."""
-    check = settled([Captioned("", caption or None) for caption in captions], check)
+@lru_cache(maxsize=65536)
+def _missing(caption: str, check: Check) -> frozenset[str]:
+    """Of one caption under a settled check; after an edit the others cost nothing."""
+    if caption.strip():
+        return frozenset(missing_categories(read(caption, check.trigger), check))
+    return frozenset(_required(check))
 
-    def each() -> Iterator[frozenset[str]]:
-        for caption in captions:
-            if caption.strip():
-                yield frozenset(missing_categories(read(caption, check.trigger), check))
-            else:
-                yield frozenset(_required(check))
 
-    return tuple(each())
+@lru_cache(maxsize=65536)
+def _hairstyles(caption: str, trigger: str) -> frozenset[str]:
+    return frozenset(hairstyles(read(caption, trigger)))
 
 
 def _required(check: Check) -> tuple[str, ...]:

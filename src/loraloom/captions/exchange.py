@@ -12,8 +12,9 @@ import io
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -21,7 +22,7 @@ from loraloom.captions.bulk import Change
 from loraloom.dataset import archive, caption_file, sinks
 from loraloom.dataset.layouts.metadata import NAME_COLUMNS, TEXT_COLUMNS, mark_cell, read_rows
 from loraloom.dataset.snapshot import Contents, Picture, clean_name
-from loraloom.dataset.source import SourceDamage, SourceFile
+from loraloom.dataset.source import SourceDamage, SourceFile, read_path
 from loraloom.errors import CaptionEditInvalid, CaptionUnreadable
 from loraloom.files import write_atomic
 from loraloom.settings import IntakeLimits
@@ -30,7 +31,11 @@ Shape = Literal["txt", "csv", "jsonl"]
 COLUMNS = ("file_name", "text", "concept", "sha256")
 TABLES = (".csv", ".jsonl")
 MOST_BYTES = 64 * 2**20
-"""Of a table."""
+"""Of all captions handed in."""
+MOST_ROWS = 100_000
+LONGEST_NAME = 500
+EXACT = "\0"
+"""Before the name that only one picture has."""
 TOLD = 20
 """Names told of those that belong to no picture."""
 
@@ -93,8 +98,18 @@ def read(path: Path, name: str, limits: IntakeLimits) -> list[Given]:
             raise CaptionEditInvalid(f"{first.item}: {first.message}; {first.fix}.")
         files = listing.files
     else:
-        files = [SourceFile(name, lambda: iter([path.read_bytes()]), path)]
-    found = [given for file in files for given in _of_file(file)]
+        files = [SourceFile(name, lambda: read_path(path), path)]
+    found: list[Given] = []
+    left = MOST_BYTES
+    for file in files:
+        data = _bytes_of(file)
+        left -= len(data)
+        found += islice(_rows_of(file, data), MOST_ROWS + 1 - len(found))
+        if left < 0 or len(found) > MOST_ROWS:
+            raise CaptionEditInvalid(
+                f"{name} holds too much: {MOST_ROWS:,} captions and {MOST_BYTES >> 20} MiB are "
+                "possible at once; split it."
+            )
     if not found:
         raise CaptionEditInvalid(
             f"{name} holds no caption: text files called as the pictures are, or a .csv or .jsonl "
@@ -106,13 +121,14 @@ def read(path: Path, name: str, limits: IntakeLimits) -> list[Given]:
 def take(contents: Contents, given: Iterable[Given]) -> Taken:
     """Which captions would change; nothing is written. Raises CaptionUnreadable."""
     places = _places(contents)
+    own = {_key(name) for name in contents.counts()}
     by_sha = {picture.sha256: picture for picture in contents.pictures}
     changes: dict[str, Change] = {}
     same = 0
     unknown: list[str] = []
     ambiguous: list[str] = []
     for one in given:
-        found = [by_sha[one.sha256]] if one.sha256 in by_sha else _find(places, one)
+        found = [by_sha[one.sha256]] if one.sha256 in by_sha else _find(places, own, one)
         if len(found) != 1:
             (ambiguous if found else unknown).append(one.name)
             continue
@@ -120,28 +136,32 @@ def take(contents: Contents, given: Iterable[Given]) -> Taken:
         text = caption_file.clean_caption(one.text, one.name).text
         if text == picture.caption:
             same += 1
+            changes.pop(picture.sha256, None)
         else:
             changes[picture.sha256] = Change(picture.sha256, picture.name, picture.caption, text)
     return Taken(tuple(changes.values()), same, tuple(unknown), tuple(ambiguous))
 
 
-def _of_file(file: SourceFile) -> Iterator[Given]:
+def _bytes_of(file: SourceFile) -> bytes:
+    """Of a table or a text file; of others none."""
     try:
         if file.suffix in TABLES:
-            text, _ = caption_file.decode_text(file.read(MOST_BYTES), file.name)
+            return file.read(MOST_BYTES)
+        return file.read(caption_file.MAX_BYTES) if file.suffix in caption_file.SUFFIXES else b""
+    except (SourceDamage, OSError) as error:
+        raise CaptionEditInvalid(f"{file.name} cannot be read: {error}.") from error
+
+
+def _rows_of(file: SourceFile, data: bytes) -> Iterator[Given]:
+    try:
+        if file.suffix in TABLES:
+            text, _ = caption_file.decode_text(data, file.name)
             yield from map(_given, read_rows(text, file.suffix))
         elif file.suffix in caption_file.SUFFIXES:
-            text, _ = caption_file.decode_text(file.read(caption_file.MAX_BYTES), file.name)
+            text, _ = caption_file.decode_text(data, file.name)
             folder = file.path.parent.name
             yield Given(file.name.removesuffix(file.path.suffix), text, folder)
-    except (
-        SourceDamage,
-        CaptionUnreadable,
-        OSError,
-        ValueError,
-        RecursionError,
-        csv.Error,
-    ) as error:
+    except (CaptionUnreadable, ValueError, RecursionError, csv.Error) as error:
         raise CaptionEditInvalid(f"{file.name} cannot be read: {error}.") from error
 
 
@@ -153,41 +173,59 @@ def _given(row: Mapping[str, object]) -> Given:
     name, text = first(*NAME_COLUMNS), first(*TEXT_COLUMNS)
     if not name or text is None:
         raise ValueError(f"a row has no file_name or no text, but {', '.join(map(str, row))}")
-    return Given(clean_name(name), text, first("concept") or "", first("sha256") or "")
+    return Given(
+        clean_name(name)[:LONGEST_NAME], text, first("concept") or "", first("sha256") or ""
+    )
 
 
 def _names(contents: Contents) -> dict[str, str]:
     """SHA-256 -> the name of its text file without ending, which only this picture has."""
     often = Counter(_key(PurePosixPath(p.name).stem) for p in contents.pictures)
+    inside = Counter(_key(f"{p.concept}/{PurePosixPath(p.name).stem}") for p in contents.pictures)
+    whole = {_key(PurePosixPath(p.name).name) for p in contents.pictures}
     names: dict[str, str] = {}
     taken: set[str] = set()
     for picture in contents.pictures:
         stem = PurePosixPath(picture.name).stem
         name = stem if often[_key(stem)] == 1 else f"{picture.concept}/{stem}"
-        name = name if _key(name) not in taken else f"{name}-{picture.sha256[:8]}"
+        shared = inside[_key(f"{picture.concept}/{stem}")] > 1
+        if shared or _key(stem) in whole or _key(name) in taken:
+            name = f"{name}-{picture.sha256[:8]}"
         taken.add(_key(name))
         names[picture.sha256] = name
     return names
 
 
 def _places(contents: Contents) -> dict[str, list[Picture]]:
-    """What a picture may be called -> the pictures that are."""
+    """What a picture may be called -> the pictures that are; what an export calls it is marked."""
     exact = _names(contents)
     found: dict[str, list[Picture]] = {}
     for picture in contents.pictures:
         name = PurePosixPath(picture.name).name
         stem = PurePosixPath(name).stem
-        called = (name, stem, f"{picture.concept}/{name}", f"{picture.concept}/{stem}")
-        for one in {_key(text) for text in (*called, exact[picture.sha256])}:
+        called = (
+            name, stem, f"{picture.concept}/{name}", f"{picture.concept}/{stem}",
+            f"{EXACT}{exact[picture.sha256]}",
+        )  # fmt: skip
+        for one in set(map(_key, called)):
             found.setdefault(one, []).append(picture)
     return found
 
 
-def _find(places: Mapping[str, list[Picture]], given: Given) -> list[Picture]:
-    """By concept and name, else by the name alone."""
+def _find(places: Mapping[str, list[Picture]], own: Collection[str], given: Given) -> list[Picture]:
+    """By the name that an export gives, by concept and name, else by the name alone.
+
+    Where the concept is one of the dataset's `own`, a picture of another one is not meant.
+    """
     name = PurePosixPath(given.name.replace("\\", "/")).name
-    full = places.get(_key(f"{given.concept}/{name}")) if given.concept else None
-    return full or places.get(_key(given.name)) or places.get(_key(name), [])
+    concept = _key(given.concept)
+    for called in (f"{EXACT}{given.name}", f"{given.concept}/{name}", given.name, name):
+        found = places.get(_key(called), [])
+        if concept in own:
+            found = [picture for picture in found if _key(picture.concept) == concept]
+        if found:
+            return found
+    return []
 
 
 def _key(name: str) -> str:

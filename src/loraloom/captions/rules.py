@@ -112,12 +112,15 @@ def base_style(base: str) -> BaseStyle:
             return BaseStyle(row["title"], row["style"], row.get("video", False))
     from loraloom import families, settings
 
+    for info in families.all_infos():
+        if info.id == base:
+            return BaseStyle(info.title, info.prompt_style, info.frames is not None)
     try:
         profile = families.detect(base).profile(settings.resolve_base(base))
     except BaseUnknown as error:
         names = ", ".join(row["names"][0] for row in read_data("captions/rules")["base"])
         raise BaseUnknown(f"{error} For the caption style alone, name one of {names}.") from error
-    return BaseStyle(profile.family, profile.prompt_style or "hybrid", False)
+    return BaseStyle(profile.family, profile.prompt_style or "hybrid", profile.frames is not None)
 
 
 def _frozen(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,7 +49,7 @@ def count(captions: Sequence[str], trigger: str | Sequence[str] = "") -> Stats:
         _sorted(categories),
         {category: _sorted(counts) for category, counts in sorted(terms.items())},
         _sorted(_outfits(readings)),
-        _several_hairstyles(readings),
+        means_several(list(map(hairstyles, readings))),
         round(simple / (simple + place), 2) if simple + place else None,
     )
 
@@ -85,17 +85,18 @@ def _outfits(readings: Sequence[Reading]) -> Counter[str]:
 
 def several_hairstyles(captions: Sequence[str], trigger: str = "") -> bool:
     """Whether the captions name several hairstyles, and often enough to have been meant."""
-    return _several_hairstyles([read(caption, trigger) for caption in captions])
+    return means_several([hairstyles(read(caption, trigger)) for caption in captions])
 
 
-def _several_hairstyles(readings: Sequence[Reading]) -> bool:
+def means_several(said: Sequence[Collection[str]]) -> bool:
+    """The same, of the hairstyles that each caption names."""
     limits = rules.limits()
-    named = [styles for reading in readings if (styles := hairstyles(reading))]
+    named = [styles for styles in said if styles]
     different = {style for styles in named for style in styles}
     return (
         len(different) >= limits.several_hairstyles
         and len(named) >= limits.several_hairstyles
-        and len(named) >= limits.several_hairstyles_share * len(readings)
+        and len(named) >= limits.several_hairstyles_share * len(said)
     )
 
 

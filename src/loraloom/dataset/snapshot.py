@@ -250,6 +250,11 @@ def alike_pair(one: str, other: str) -> Alike:
     return (one, other) if one < other else (other, one)
 
 
+def joined_alike(*known: Iterable[Alike]) -> tuple[Alike, ...]:
+    """All pairs of several states."""
+    return tuple(sorted({pair for pairs in known for pair in pairs}))
+
+
 def in_use(concepts: Iterable[Concept], pictures: Iterable[Picture]) -> tuple[Concept, ...]:
     """Those of the concepts that have pictures, and one for each that was not described."""
     known = {concept.name: concept for concept in concepts}

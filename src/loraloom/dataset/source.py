@@ -175,10 +175,11 @@ def too_many(name: str, count: int, limits: IntakeLimits) -> Finding:
 
 
 def _add_path(listing: Listing, path: Path, name: str) -> None:
-    listing.add(SourceFile(shown_name(name), lambda: _read_path(path), path))
+    listing.add(SourceFile(shown_name(name), lambda: read_path(path), path))
 
 
-def _read_path(path: Path) -> Iterator[bytes]:
+def read_path(path: Path) -> Iterator[bytes]:
+    """The bytes of a file in pieces. Raises SourceDamage."""
     try:
         with path.open("rb") as stream:
             while piece := stream.read(CHUNK_BYTES):

@@ -25,6 +25,7 @@ from loraloom.dataset.snapshot import (
     check_concept,
     from_json,
     in_use,
+    joined_alike,
 )
 from loraloom.errors import CropInvalid, DatasetDamaged, DatasetUnknown, NothingToUndo
 from loraloom.files import telling_failures, write_atomic
@@ -150,12 +151,27 @@ class StoredDataset:
         pair = alike_pair(one, other)
 
         def apply(contents: Contents) -> Contents:
-            present = {picture.sha256 for picture in contents.pictures}
-            if missing := sorted({*pair} - present):
-                raise DatasetUnknown(f"{self.name} has no picture {missing[0][:12]}.")
-            return replace(contents, alike=tuple(sorted({*contents.alike, pair})))
+            self._check_pair(contents, pair)
+            return replace(contents, alike=joined_alike(contents.alike, [pair]))
 
         return self.edit(apply, "kept two pictures that are alike")
+
+    def keep_one(self, kept: str, gone: str) -> Contents:
+        """Take one of two copies out, while the other is there. Raises DatasetUnknown."""
+
+        def apply(contents: Contents) -> Contents:
+            self._check_pair(contents, (kept, gone))
+            return replace(
+                contents, pictures=tuple(p for p in contents.pictures if p.sha256 != gone)
+            )
+
+        return self.edit(apply, "took out 1 pictures")
+
+    def _check_pair(self, contents: Contents, pair: tuple[str, str]) -> None:
+        if missing := sorted({*pair} - {picture.sha256 for picture in contents.pictures}):
+            raise DatasetUnknown(f"{self.name} has no picture {missing[0][:12]}.")
+        if pair[0] == pair[1]:
+            raise DatasetUnknown(f"{pair[0][:12]} is one picture; two are a pair.")
 
     def set_crops(self, parts: Mapping[str, Box | None], what: str = "crops") -> Contents:
         """Use a part of pictures, named by SHA-256; None: all of it again.
@@ -207,11 +223,17 @@ class StoredDataset:
     # Snapshots
 
     def snapshot(self, note: str = "") -> str:
-        """Keep the working set for ever; returns its hash. One that is there stays as it is."""
+        """Keep the working set for ever; returns its hash. One that is there stays as it is, but
+        learns which pictures are kept both."""
         with self.changing():
             contents = self.working
             path = self._snapshot_path(contents.hash)
-            if not path.is_file():
+            if path.is_file():
+                known = self._read(path).alike
+                alike = joined_alike(known, contents.alike)
+                if alike != known:
+                    write_atomic(path, _encode({**_read_tree(path), "alike": alike}))
+            else:
                 tree = {**contents.to_json(), "made_s": time.time(), "note": note}
                 write_atomic(path, _encode(tree))
             return contents.hash
@@ -246,9 +268,13 @@ class StoredDataset:
         return contents
 
     def restore(self, prefix: str) -> Contents:
-        """Make the working set what a snapshot holds; it can be undone."""
+        """Make the working set what a snapshot holds; it can be undone. Pictures that are kept
+        both by now stay so."""
         contents = self.read_snapshot(prefix)
-        return self.edit(lambda _: contents, f"restored {contents.hash[:12]}")
+        return self.edit(
+            lambda now: replace(contents, alike=joined_alike(contents.alike, now.alike)),
+            f"restored {contents.hash[:12]}",
+        )
 
     # Files
 

@@ -101,7 +101,7 @@ class Checks:
             while True:
                 self._check(stored, aim, running)
                 with self._lock:
-                    if running.error or not running.again:
+                    if not running.again:
                         running.ended = True
                         return
                     running.again = False

@@ -100,7 +100,8 @@ def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) ->
     checked: tuple[Readiness, ...] = ()
     if pictures is not None:
         blocking += _missing(config, info, pictures)
-        named = folders({"data": data})
+        own = [one.trigger for one in config.data.concepts] or [config.trigger]
+        named = dict(zip(folders({"data": data}), own, strict=False))
         checked = tuple(readiness.look(named, config.kind, config.base, info.id))
         blocking += _unready(checked)
     if not wrong and plans is not None and (plan := plans.known(config)) and not plan.fits:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, insert, select, update
 
 from loraloom.dataset.intake import examine, list_source
-from loraloom.dataset.snapshot import MAIN, Contents, folder_name
+from loraloom.dataset.snapshot import MAIN, Contents, folder_name, joined_alike
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import (
     ConfigInvalid,
@@ -388,6 +388,7 @@ def _renamed(stored: StoredDataset) -> Contents:
     return Contents(
         tuple(replace(one, concept=new(one.concept)) for one in contents.pictures),
         tuple(replace(one, name=new(one.name)) for one in contents.concepts),
+        contents.alike,
     )
 
 
@@ -395,7 +396,8 @@ def _joined(parts: list[Contents]) -> Contents:
     """All in one; of the same picture the first."""
     held = {one.sha256: one for part in reversed(parts) for one in reversed(part.pictures)}
     concepts = {one.name: one for part in reversed(parts) for one in part.concepts}
-    return Contents(tuple(reversed(held.values())), tuple(reversed(concepts.values())))
+    alike = joined_alike(*(part.alike for part in parts))
+    return Contents(tuple(reversed(held.values())), tuple(reversed(concepts.values())), alike)
 
 
 def _as_project(row: Any) -> Project:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from loraloom.dataset import reference
@@ -71,20 +71,20 @@ class Readiness:
         return [finding for finding in errors if finding.code not in TOLD_BY_ITSELF]
 
 
-def look(folders: Sequence[str], kind: Kind, base: str, family: str) -> Iterator[Readiness]:
-    """For each stored dataset or version among `folders`; those that cannot be read are left out.
+def look(triggers: Mapping[str, str], kind: Kind, base: str, family: str) -> Iterator[Readiness]:
+    """For each stored dataset or version; those that cannot be read are left out.
 
-    A check for the base itself counts, or one for its family.
+    A check for the base itself counts, or one for its family. `triggers`: folder -> the run's.
     """
-    for folder in dict.fromkeys(folders):
+    for folder, trigger in triggers.items():
         try:
             if reference.is_stored(folder):
-                yield _of(folder, kind, base, family)
+                yield _of(folder, trigger, kind, base, family)
         except LoraloomError:  # which the draft tells
             continue
 
 
-def _of(folder: str, kind: Kind, base: str, family: str) -> Readiness:
+def _of(folder: str, trigger: str, kind: Kind, base: str, family: str) -> Readiness:
     stored, contents = reference.open_contents(folder)
     reports = [last_report(stored, kind, name) for name in dict.fromkeys((base, family))]
     known = [report for report in reports if report is not None]
@@ -93,4 +93,17 @@ def _of(folder: str, kind: Kind, base: str, family: str) -> Readiness:
     other = Standing.OLDER if report else Standing.UNCHECKED
     standing = Standing.FRESH if fresh else other
     is_now = contents.hash == stored.working.hash
+    own = bool(trigger) and trigger not in {concept.trigger for concept in contents.concepts}
+    report = report and _without_idle(report, own)
     return Readiness(stored.name, kind, report.base if report else base, standing, is_now, report)
+
+
+def _without_idle(report: Report, own: bool) -> Report:
+    """Less what is about a trigger in place of which the run has its `own`, and that some captions
+    lack theirs: training puts it first."""
+    findings = tuple(
+        one
+        for one in report.findings
+        if one.code != "trigger-inconsistent" or (one.item and not own)
+    )
+    return replace(report, findings=findings)

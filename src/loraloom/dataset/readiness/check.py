@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -103,6 +103,7 @@ def check(
         clips=clips,
         broken=broken,
         counter=light_counter(base),
+        guessed=words.keys() - ({""} if trigger else set()),
     )
 
 
@@ -119,11 +120,13 @@ def check_pictures(
     clips: Sequence[Clip] = (),
     broken: Sequence[tuple[Picture, str]] = (),
     counter: Counter | None = None,
+    guessed: Collection[str] = (),
 ) -> Readiness:
     """The same for pictures from anywhere.
 
     `words`: concept -> trigger; `trigger`: the one that is left aside where all captions are read;
-    `broken`: clips that cannot be read, with the reason; `counter`: of the base's own tokens.
+    `broken`: clips that cannot be read, with the reason; `counter`: of the base's own tokens;
+    `guessed`: concepts whose trigger nobody has said, so that what lacks it is told as a hint.
     """
     wanted = Wanted(native.side_px, count_faces=kind is Kind.CHARACTER)
     findings = [_unreadable(picture.name, Unreadable(why)) for picture, why in broken]
@@ -143,7 +146,7 @@ def check_pictures(
     moving = [*(clip.picture for clip in clips), *(picture for picture, _ in broken)]
     everything = sorted([*pictures, *moving], key=lambda picture: picture.name)
     named = {picture.name for picture in moving}
-    findings += _judge_captions(everything, named, kind, words, native.prompt_style, counter)
+    findings += _judge_captions(everything, named, kind, words, native, counter, guessed)
     said = [picture.caption for picture in everything if picture.caption]
     return Readiness(
         folder,
@@ -220,8 +223,9 @@ def _judge_captions(
     moving: Collection[str],
     kind: Kind,
     words: Mapping[str, str],
-    style: rules.Style,
+    native: Native,
     counter: Counter | None,
+    guessed: Collection[str],
 ) -> list[Finding]:
     """What each concept's captions tell, and its size; `moving`: the names of clips."""
     by_concept: dict[str, list[Picture]] = {}
@@ -237,8 +241,21 @@ def _judge_captions(
         told = {TOLD_BY_OURS.get(finding.code) for finding in ours}
         own = known_name(concept) if kind is Kind.CONCEPT else ""
         theirs = lint.lint(
-            captions, lint.Check(kind, trigger, own, style=style, video=video), counter
+            captions,
+            lint.Check(
+                kind,
+                trigger,
+                own,
+                style=native.prompt_style,
+                video=video or native.frames is not None,
+            ),
+            counter,
         )
+        if concept in guessed:
+            theirs = [
+                replace(one, severity=Severity.HINT) if one.code.startswith("trigger-") else one
+                for one in theirs
+            ]
         findings += [*ours, *(finding for finding in theirs if finding.code not in told)]
     return findings
 

@@ -155,7 +155,7 @@ def check_stored(
     measure = KeptMeasures(measures)
     found = check_pictures(
         stored.root, pictures, kind, native, words, alone, measure=measure, progress=progress,
-        clips=clips, counter=light_counter(base),
+        clips=clips, counter=light_counter(base), guessed=words.keys() - said.keys(),
     )  # fmt: skip
     shas = {name: sha256 for sha256, name in names.items()}
     report = Report(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from loraloom.captions import bulk, exchange
-from loraloom.captions.completeness import Row, matrix
+from loraloom.captions.completeness import Matrix, Row, matrix
 from loraloom.captions.edit import Edit
 from loraloom.captions.exchange import Given, Shape
 from loraloom.dataset import gallery
@@ -174,12 +173,14 @@ class Count(BaseModel):
     pictures: int
 
 
-def rows_after(rows: Sequence[Row], after: str, limit: int) -> tuple[Sequence[Row], str | None]:
-    """Some rows of a matrix, and the `after` of those behind them."""
-    places = {row.picture.sha256: place for place, row in enumerate(rows, 1)}
-    start = places.get(after, 0)
-    shown = rows[start : start + limit]
-    return shown, shown[-1].picture.sha256 if start + limit < len(rows) else None
+def rows_after(
+    told: Matrix, after: str, limit: int, *, complete: bool
+) -> tuple[list[Row], str | None]:
+    """Some rows behind a picture, which may be mended by now, and the `after` of those behind
+    them; those that leave nothing out only with `complete`."""
+    places = {row.picture.sha256: place for place, row in enumerate(told.rows, 1)}
+    found = [row for row in told.rows[places.get(after, 0) :] if complete or row.missing]
+    return found[:limit], found[limit - 1].picture.sha256 if limit < len(found) else None
 
 
 def _body(picture: Picture) -> DatasetPictureBody:
@@ -281,7 +282,7 @@ def completeness(
     """
     aim = bench.checks.aim(stored)
     found = matrix(stored.working, aim.kind, aim.base)
-    rows, more = rows_after(found.rows if all_ else found.incomplete, after, limit)
+    rows, more = rows_after(found, after, limit, complete=all_)
     return CompletenessBody(
         facets=list(found.facets),
         pictures=len(found.rows),

@@ -13,7 +13,7 @@ from loraloom import families, settings
 from loraloom.captions import bulk
 from loraloom.dataset.readiness.stored import Report
 from loraloom.dataset.snapshot import Contents, Picture
-from loraloom.errors import CaptionEditInvalid
+from loraloom.errors import CaptionEditInvalid, DatasetUnknown
 from loraloom.findings import Finding, Severity
 from loraloom.kinds import Kind, clips, info
 from loraloom.studio.bases import refuse_folder
@@ -194,13 +194,16 @@ def settle_pair(
     keep: Annotated[Literal["left", "right", "both"], Form()],
 ) -> Response:
     """Keep one of two copies, and check again; or both, which is remembered."""
-    if keep == "both":
-        stored.keep_both(left, right)
-        told = _("Both are kept, and are not told as copies any more.")
-    else:
-        stored.discard([right if keep == "left" else left])
-        bench.checks.start(stored, bench.checks.aim(stored))
-        told = _("One is kept, the other taken out.")
+    try:
+        if keep == "both":
+            stored.keep_both(left, right)
+            told = _("Both are kept, and are not told as copies any more.")
+        else:
+            stored.keep_one(*((left, right) if keep == "left" else (right, left)))
+            bench.checks.start(stored, bench.checks.aim(stored))
+            told = _("One is kept, the other taken out.")
+    except DatasetUnknown:
+        told = _("The pair was settled meanwhile; nothing was changed.")
     return back(f"{url(stored.name)}/checks#near-duplicate", told)
 
 

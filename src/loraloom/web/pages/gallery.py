@@ -51,10 +51,11 @@ def show(
     query = gallery.Query(q, concept, finding, only)
     given = {"q": q, "concept": concept, "finding": finding, "v": v}
     among = {key: words for key, words in given.items() if words}
+    head = common(bench, stored, contents, "gallery")
     return page(
         request,
         "datasets/gallery.html",
-        **common(bench, stored, contents, "gallery"),
+        **head,
         v=v,
         query=query,
         among=among,
@@ -65,7 +66,7 @@ def show(
         versions=versions(stored),
         last_edit=stored.last_edit if stored.can_undo else "",
         names=list(contents.counts()),
-        tags=[] if v else gallery.frequent_tags(contents),
+        tags=gallery.frequent_tags(contents) if head["mine"] and not (v or after) else [],
     )
 
 

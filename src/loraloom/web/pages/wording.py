@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from starlette.responses import Response
 
-from loraloom.captions import bulk, exchange, stats
+from loraloom.captions import bulk, exchange, rules, stats
 from loraloom.captions.auto import defaults
 from loraloom.captions.auto.choice import Choice, tagger_name
 from loraloom.captions.auto.order import Wish
@@ -48,11 +48,12 @@ def show(
     action: Action = "",
     tag: Text = "",
     new: Annotated[str, Query(alias="with", max_length=500)] = "",
-    rows: Literal["", "all"] = "",
+    rows: Literal["", "incomplete", "all"] = "",
     after: Version = "",
     taken: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Frequencies; with `action`, what it would change; with `taken`, what an upload would."""
+    """Frequencies; with `action`, what it would change; with `taken`, what an upload would; with
+    `rows`, what captions leave out, which takes a while where there are many."""
     contents = stored.working
     aim = bench.checks.aim(stored)
     said = [picture for picture in contents.pictures if picture.caption]
@@ -63,8 +64,8 @@ def show(
     )
     changes = _changes(contents, aim, action, tag, new) if action else []
     incoming = _incoming(bench, contents, taken) if taken else None
-    told = matrix(contents, aim.kind, aim.base)
-    shown, more = rows_after(told.rows if rows else told.incomplete, after, SHOWN)
+    told = matrix(contents, aim.kind, aim.base) if rows else None
+    shown, more = rows_after(told, after, SHOWN, complete=rows == "all") if told else ([], None)
     return page(
         request,
         "datasets/captions.html",
@@ -77,6 +78,7 @@ def show(
         taken=taken,
         incoming=incoming,
         matrix=told,
+        asks=bool(rules.of(aim.kind).required),
         rows=rows,
         shown=shown,
         more=more,
@@ -119,11 +121,15 @@ def take_file(
     stored: DatasetNow,
     taken: Annotated[str, Form(max_length=64)],
     leave: Annotated[bool, Form()] = False,
+    seen: Annotated[str, Form(max_length=64)] = "",
 ) -> Response:
-    """Write what was shown, or leave it."""
+    """Write what was shown, or leave it; shown again where the dataset is not as it was `seen`."""
     if leave:
         bench.uploads.remove(taken)
         return back(f"{url(stored.name)}/captions")
+    if seen != stored.working.hash:
+        told = _("The dataset was changed meanwhile: look at what would change now.")
+        return back(f"{url(stored.name)}/captions?taken={taken}#incoming", told)
     found = _incoming(bench, stored.working, taken)
     count = bulk.write(stored, found.changes, f"captions of {bench.uploads.get(taken).name}")
     bench.uploads.remove(taken)

@@ -10,8 +10,13 @@ function go(by) {
   next?.scrollIntoView({ block: "nearest" });
 }
 
+// A page settles one thing: keys pressed after that would be for what comes in its place.
+let sent = false;
+addEventListener("submit", (event) => { sent = !event.defaultPrevented; });
+addEventListener("pageshow", () => { sent = false; });
+
 addEventListener("keydown", (event) => {
-  if (event.isComposing || document.querySelector("dialog[open]") || event.target.closest("input, textarea, select")) return;
+  if (event.repeat || sent || event.isComposing || document.querySelector("dialog[open]") || event.target.closest("input, textarea, select")) return;
   if ((event.ctrlKey || event.metaKey) && event.key === "z") {
     const undo = document.querySelector('[data-key="undo"]');
     if (undo) { event.preventDefault(); undo.form.requestSubmit(); }
