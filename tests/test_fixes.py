@@ -46,13 +46,25 @@ def test_half_the_learning_rate_where_the_loss_was_not_finite(
     assert "optimiser.learning_rate 0.0003 0.00015" in text_of(client.get(f"/train/{job}").text)
     assert "half the learning rate" in client.get("/train").text
     told = client.get(f"/api/v1/jobs/{job}/fix").json()
-    assert told["changes"] == {"optimiser.learning_rate": [3e-4, 1.5e-4]}
+    both = {"optimiser.learning_rate": [3e-4, 1.5e-4],
+            "text_encoder.learning_rate": [5e-5, 2.5e-5]}  # fmt: skip
+    assert told["changes"] == both
     answer = client.post(f"/train/{job}/fix")
     assert (answer.status_code, answer.headers["location"]) == (303, "/train/2")
     assert described.changed(studio.jobs.get(job), studio.jobs.get(2)) == told["changes"]
     assert (studio.jobs.get(2).parent_id, studio.jobs.get(2).name) == (job, "cups")
     again = client.post(f"/api/v1/jobs/{job}/fix")
     assert (again.status_code, again.json()["id"]) == (201, 2)
+
+
+def test_prodigy_has_one_rate_for_the_text_encoder_too(
+    client: TestClient, studio: Studio, cups: str, base: Path
+) -> None:
+    more = {"optimiser": {"name": "prodigy"}, "text_encoder": {"ratio": 0.5}}
+    job = failed(client, studio, base, Reason.NOT_FINITE, **more)
+    told = client.get(f"/api/v1/jobs/{job}/fix").json()
+    assert {*told["changes"]} == {"optimiser.learning_rate", "text_encoder.learning_rate"}
+    assert client.post(f"/api/v1/jobs/{job}/fix").status_code == 201
 
 
 def test_the_next_measure_where_memory_was_short(

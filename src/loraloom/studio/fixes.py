@@ -39,7 +39,8 @@ def fix(job: Job, plans: Plans, *, makes_plan: bool = True) -> Fix | None:
         return None
     tree = tomllib.loads(job.settings)
     if job.reason is Reason.NOT_FINITE:
-        return _changed(tree, [f"optimiser.learning_rate={tree['optimiser']['learning_rate'] / 2}"])
+        rated = ["optimiser", *(["text_encoder"] if tree["text_encoder"].get("ratio") else [])]
+        return _changed(tree, [f"{n}.learning_rate={tree[n]['learning_rate'] / 2}" for n in rated])
     if job.reason is Reason.MEMORY:
         config = config_tree.validate(tree)
         plan = plans.make(config, less=True) if makes_plan else plans.known(config, less=True)
