@@ -348,7 +348,11 @@ class Jobs:
                     f"Job {job.id} is {job.state}: only a training that runs can draw samples or "
                     "save in between."
                 )
-            _refuse_when_cancelled(job)
+            if job.request is not Request.NONE:
+                raise JobRefused(
+                    f"Job {job.id} was asked to {job.request}: only a run that goes on can draw "
+                    "samples or save in between."
+                )
             if wish is Wish.SAMPLE and not tomllib.loads(job.settings)["samples"].get("prompts"):
                 raise JobRefused(
                     f"Job {job.id} has no sample prompts; train again with some, or try the "
