@@ -295,6 +295,8 @@ class TestSlot:
         run.jobs.save(run.number)
         run.attend()
         assert run.trainer.asked == ["save", "save"]
+        run.trainer.told = [{"event": "step", "step": 1}]
+        run.attend()
         assert run.slot._heard == run.jobs.last_event()  # what was looked at is not read again
         run.jobs.pause(run.number)
         with pytest.raises(JobRefused, match="was asked to pause: only a run that goes on"):
