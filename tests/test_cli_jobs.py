@@ -142,6 +142,7 @@ def test_a_step_is_kept(added: Path) -> None:
 
 def test_what_has_ended_is_removed_and_recovered(added: Path) -> None:
     assert isinstance(invoke("remove", 1).exception, JobRefused)
+    assert [invoke(command, 2**63).exit_code for command in ("remove", "show")] == [2, 2]
     invoke("cancel", 1)
     assert "loraloom jobs recover 1" in invoke("remove", 1).stderr
     assert told("list") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.test_web_train import cups, settings, too_large
 
+from loraloom import config_tree
 from loraloom.studio import described
 from loraloom.studio.job import Reason
 from loraloom.studio.leases import Leases
@@ -44,7 +46,9 @@ def test_half_the_learning_rate_where_the_loss_was_not_finite(
     assert "optimiser.learning_rate 0.0003 0.00015" in text_of(client.get(f"/train/{job}").text)
     assert "half the learning rate" in client.get("/train").text
     told = client.get(f"/api/v1/jobs/{job}/fix").json()
-    assert told["changes"] == {"optimiser.learning_rate": [3e-4, 1.5e-4]}
+    both = {"optimiser.learning_rate": [3e-4, 1.5e-4],
+            "text_encoder.learning_rate": [5e-5, 2.5e-5]}  # fmt: skip
+    assert told["changes"] == both
     answer = client.post(f"/train/{job}/fix")
     assert (answer.status_code, answer.headers["location"]) == (303, "/train/2")
     assert described.changed(studio.jobs.get(job), studio.jobs.get(2)) == told["changes"]
@@ -53,16 +57,21 @@ def test_half_the_learning_rate_where_the_loss_was_not_finite(
     assert (again.status_code, again.json()["id"]) == (201, 2)
 
 
+def test_prodigy_has_one_rate_for_the_text_encoder_too(
+    client: TestClient, studio: Studio, cups: str, base: Path
+) -> None:
+    more = {"optimiser": {"name": "prodigy"}, "text_encoder": {"ratio": 0.5}}
+    job = failed(client, studio, base, Reason.NOT_FINITE, **more)
+    told = client.get(f"/api/v1/jobs/{job}/fix").json()
+    assert {*told["changes"]} == {"optimiser.learning_rate", "text_encoder.learning_rate"}
+    assert client.post(f"/api/v1/jobs/{job}/fix").status_code == 201
+
+
 def test_the_next_measure_where_memory_was_short(
     client: TestClient, studio: Studio, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = failed(client, studio, base, Reason.MEMORY, gradient_checkpointing=False)
-    plan = too_large()
-    # Which erred: by it the run would have had room.
-    erring = plan.model_copy(
-        update={"measures": [one.model_copy(update={"fits": True}) for one in plan.measures]}
-    )
-    monkeypatch.setattr(studio.plans, "_ask", lambda config: erring)
+    monkeypatch.setattr(studio.plans, "_ask", lambda config, less: too_large())
     assert f'hx-get="/train/{job}?plan=1"' in client.get(f"/train/{job}").text
     told = text_of(client.get(f"/train/{job}?plan=1").text)
     assert "gradient_checkpointing False True" in told
@@ -73,13 +82,45 @@ def test_the_next_measure_where_memory_was_short(
     assert changes == {"gradient_checkpointing": [False, True]}
 
 
+def test_a_measure_is_found_where_the_plan_said_that_it_fits(
+    client: TestClient, studio: Studio, cups: str
+) -> None:
+    job = failed(client, studio, Path("starter"), Reason.MEMORY, gradient_checkpointing=False)
+    told = text_of(client.get(f"/train/{job}?plan=1").text)
+    assert "gradient_checkpointing False True" in told
+    config = config_tree.validate(tomllib.loads(studio.jobs.get(job).settings))
+    plan = studio.plans.known(config, less=True)
+    assert plan is not None and plan.fits and len(plan.measures) == 2
+
+
+def test_the_costs_of_all_measures_are_told(
+    client: TestClient, studio: Studio, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = failed(client, studio, base, Reason.MEMORY, gradient_checkpointing=False)
+    plan = too_large()
+    whole, slower = plan.measures
+    given = [("quantisation=int8", "rounds a little", 8000), ("quantisation=nf4", "rounds", 7000)]
+    rounded = [
+        slower.model_copy(
+            update={"settings": [*slower.settings, text], "cost": cost, "peak_mib": peak,
+                    "fits": peak == 7000}
+        )
+        for text, cost, peak in given
+    ]  # fmt: skip
+    measures = [whole, slower.model_copy(update={"fits": False}), *rounded]
+    found = plan.model_copy(update={"measures": measures})
+    monkeypatch.setattr(studio.plans, "_ask", lambda config, less: found)
+    told = client.get(f"/api/v1/jobs/{job}/fix").json()
+    assert told["cost"] == "steps take a third longer; rounds"
+
+
 def test_where_no_measure_is_enough(
     client: TestClient, studio: Studio, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = failed(client, studio, base, Reason.MEMORY)
     plan = too_large()
     hopeless = plan.model_copy(update={"measures": plan.measures[:1]})
-    monkeypatch.setattr(studio.plans, "_ask", lambda config: hopeless)
+    monkeypatch.setattr(studio.plans, "_ask", lambda config, less: hopeless)
     assert "No measure is enough" in text_of(client.get(f"/train/{job}?plan=1").text)
     assert client.get(f"/api/v1/jobs/{job}/fix").json() is None
     refused = client.post(f"/train/{job}/fix")

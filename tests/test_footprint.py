@@ -291,7 +291,7 @@ def test_measures_each_need_less(config: TrainConfig) -> None:
     profile = family.profile(base)
     config = config.model_copy(update={"batch_size": 4})
     outline = memory.Outline(config, base, family, profile, device="cpu", dtype=torch.float32)
-    tried = measures.measures(config, profile)
+    tried = measures.measures(config, profile, elsewhere=True)
     assert [m.name for m in tried] == [
         "as it is", "gradient checkpointing", "8-bit optimiser", "base in int8", "base in nf4",
         "smaller batch with accumulation", "resolution of 48 px", "resolution of 32 px",
@@ -306,6 +306,20 @@ def test_measures_each_need_less(config: TrainConfig) -> None:
     # Computing parts twice costs half as much again; a batch of four costs what four of one do.
     flops = [e.flops_a_step for e in found]
     assert flops[1] == 1.5 * flops[0] and flops[5] == pytest.approx(flops[1], rel=0.01)
+
+
+def test_measures_need_nothing_that_is_not_installed(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "find_spec", lambda _: None)
+    base = Path(config.base)
+    profile = families.detect(str(base)).profile(base)
+    needing = {"8-bit optimiser", "base in nf4"}
+    assert not needing & {one.name for one in measures.measures(config, profile)}
+    assert "bitsandbytes" not in measures.advice(config, profile)
+    monkeypatch.setattr(planning, "_memory_of", lambda _: 1)
+    there = planning.plan(config, "RTX 3060")
+    assert needing <= {step.measure.name for step in there.steps}  # the card is elsewhere
 
 
 def test_clips_are_shortened_before_they_are_made_small() -> None:

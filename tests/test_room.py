@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -11,10 +13,18 @@ import pytest
 from fastapi.testclient import TestClient
 from tests import library, tiny
 
+from loraloom import files
+from loraloom.errors import DiskFull, PictureUnknown
+from loraloom.studio import registering
+from loraloom.studio.imports import Import
 from loraloom.studio.job import Job, Reason
 from loraloom.studio.leases import Leases
+from loraloom.studio.library import Library
 from loraloom.studio.picture import Ask
+from loraloom.studio.rights import Person, Role
+from loraloom.studio.room import empty_bin
 from loraloom.studio.studio import Studio
+from loraloom.studio.workbench import Workbench
 
 MONTH_S = 31 * 24 * 3600
 
@@ -79,6 +89,8 @@ def test_several_go_at_once(
     client: TestClient, studio: Studio, finished: Job, base: Path, pictures: Path
 ) -> None:
     ids = [fail(studio, base, pictures, f"run {number}").id for number in range(3)]
+    for action in ("trash", "restore"):
+        assert client.post(f"/train/{action}", data={"job": [2**63]}).status_code == 422
     assert "All failed and cancelled into the bin" in client.get("/train?show=failed").text
     ticked = client.post("/train/trash", data={"job": ids[:1], "then": "/train?show=all"})
     assert ticked.headers["location"] == "/train?show=all"
@@ -152,6 +164,79 @@ def test_drawn_pictures_go_with_their_job(client: TestClient, studio: Studio) ->
     assert not first.path.exists()
 
 
+def test_a_full_disk_does_not_keep_the_bin_from_being_emptied(
+    client: TestClient, studio: Studio, finished: Job, base: Path, pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    broken = fail(studio, base, pictures)
+    studio.library.register()
+    studio.jobs.trash([finished.id, broken.id])
+
+    def full(*_: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(*_: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr(files, "write_synced", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    month = time.time() + MONTH_S
+    with monkeypatch.context() as later:
+        later.setattr(time, "time", lambda: month)
+        later.setattr(Library, "keep_covers", refuse)
+        assert client.get("/settings").status_code == 200
+        assert client.get("/train?show=bin").status_code == 200
+    assert finished.folder.is_dir()
+    assert client.delete("/api/v1/storage/bin").json()["bytes"] > 2000
+    assert not finished.folder.exists() and not broken.folder.exists()
+    (adapter,) = studio.library.page()
+    assert adapter.cover_path is not None
+
+
+def test_what_one_job_of_the_bin_lacks_keeps_no_other(
+    studio: Studio, finished: Job, base: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = fail(studio, base, pictures)
+    broken.folder.mkdir(parents=True, exist_ok=True)
+    studio.jobs.trash([finished.id, broken.id])
+
+    def full(*_: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr(registering, "sync_folder", full)  # the adapter cannot be taken in
+    empty_bin(studio, days=0)
+    assert finished.folder.is_dir() and not broken.folder.exists()
+    assert studio.jobs.get(finished.id).trashed_at
+
+
+def test_a_picture_that_is_taken_out_keeps_its_file(studio: Studio) -> None:
+    job = studio.pictures.ask(Ask(prompt="a cup"))
+    studio.jobs.cancel(job.id)
+    (picture,) = studio.pictures.of_job(job.id)
+    studio.jobs.trash([job.id])
+    studio.pictures.restore(picture.id)  # after the bin was looked at
+    assert not studio.jobs.give_up(job.id)
+    studio.pictures.trash(picture.id)
+    assert studio.jobs.give_up(job.id)
+    with pytest.raises(PictureUnknown, match="has left the bin for good"):
+        studio.pictures.restore(picture.id)
+
+
+def test_uploads_that_are_in_use_stay(studio: Studio, home: Path) -> None:
+    bench = Workbench(studio)
+    maria, tom = Person(1, "maria", Role.MEMBER), Person(2, "tom", Role.MEMBER)
+    old = time.time() - 7200
+    sent = []
+    for person in (maria, maria, tom, tom):
+        upload = bench.uploads.seen_by(person).begin("a.zip", 900)
+        sent.append(upload.id)
+        os.utime(studio.data / "uploads" / f"{upload.id}.part", (old, old))
+    os.utime(studio.data / "uploads" / f"{sent[0]}.part")  # a byte comes
+    bench.imports._all["x"] = Import("x", "cups", (sent[2],), "keep")
+    idle = bench.uploads.idle(bench.imports.uploads())
+    assert [one.id for one in idle] == [sent[3]]
+
+
 def test_what_is_taken_out_while_the_bin_is_emptied_stays(studio: Studio, finished: Job) -> None:
     studio.jobs.trash([finished.id])
     studio.jobs.restore(finished.id)
@@ -173,9 +258,9 @@ def test_only_what_nobody_needs_is_freed(
         client.post("/api/v1/uploads", json={"name": "a.zip", "size": 900}).json()["id"]
         for _ in range(2)
     ]
-    old = studio.data / "uploads" / f"{ids[0]}.part"
-    old.write_bytes(bytes(70))
-    os.utime(old, (0, time.time() - 7200))
+    for old in (studio.data / "uploads" / f"{one}.part" for one in ids):
+        old.write_bytes(bytes(35))
+        os.utime(old, (0, time.time() - 7200))
     told = client.get("/api/v1/storage").json()
     assert told["freeable"] == {"checkpoints": 2000, "bin": 0, "uploads": 70, "cache": 300}
     page = client.get("/settings").text
@@ -185,7 +270,7 @@ def test_only_what_nobody_needs_is_freed(
         assert client.delete(f"/api/v1/storage/{room}").json() == {"bytes": freed}
     assert needed.exists()
     assert (finished.run_folder / "adapters" / "step-000003.safetensors").exists()
-    assert [client.get(f"/api/v1/uploads/{one}").status_code for one in ids] == [404, 200]
+    assert [client.get(f"/api/v1/uploads/{one}").status_code for one in ids] == [404, 404]
     assert small.parent.is_dir()
     studio.jobs.trash([broken.id])
     answer = client.post("/settings/storage/bin")

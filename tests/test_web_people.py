@@ -366,6 +366,15 @@ class TestNamingWhatIsOthers:
         his.datasets.remove("secret")
         assert hers.datasets.removed()  # an owner's, and what else there is
 
+    def test_all_that_failed_are_ones_own_runs(
+        self, team: Team, hers: Studio, settings: TrainConfig
+    ) -> None:
+        his = team.studio.seen_by(team.accounts["Tom"].person)
+        for one in (hers, his):
+            one.jobs.cancel(one.jobs.add(settings, "run").id)
+        team.signed_in("Maria").post("/train/trash", data={"all_failed": "1"})
+        assert [job.owner_id for job in team.studio.jobs.all()] == [team.accounts["Tom"].id]
+
     def test_comparing_tells_nothing_of_private_datasets(self, team: Team, hers: Studio) -> None:
         tom = team.signed_in("Tom")
         stored = hers.datasets.open("secret")

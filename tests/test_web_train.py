@@ -215,7 +215,7 @@ def test_bases_are_listed(client: TestClient) -> None:
 def test_a_run_that_does_not_fit_is_not_started(
     client: TestClient, studio: Studio, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studio.plans, "_ask", lambda config: too_large())
+    monkeypatch.setattr(studio.plans, "_ask", lambda config, less: too_large())
     plan = client.post("/api/v1/plans", json={"settings": settings(base)}).json()
     assert [measure["fits"] for measure in plan["measures"]] == [False, True]
     refused = client.post("/api/v1/jobs", json={"settings": settings(base)})

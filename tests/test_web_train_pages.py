@@ -168,7 +168,7 @@ def test_a_run_is_made_again_with_a_change(
 def test_measures_are_one_click(
     client: TestClient, studio: Studio, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studio.plans, "_ask", lambda config: too_large())
+    monkeypatch.setattr(studio.plans, "_ask", lambda config, less: too_large())
     html = client.get("/train/new", params=filled(base, plan="1")).text
     assert disabled(html)
     assert "It needs about 20.0 GiB of memory, and Small card has 12.0 GiB." in html

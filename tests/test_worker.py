@@ -295,10 +295,29 @@ class TestSlot:
         run.jobs.save(run.number)
         run.attend()
         assert run.trainer.asked == ["save", "save"]
+        run.trainer.told = [{"event": "step", "step": 1}]
+        run.attend()
+        assert run.slot._heard == run.jobs.last_event()  # what was looked at is not read again
+        run.jobs.pause(run.number)
+        with pytest.raises(JobRefused, match="was asked to pause: only a run that goes on"):
+            run.jobs.save(run.number)
+        run.jobs.resume(run.number)
         run.trainer.told, run.trainer.status = [{"event": "finished", "step": 6}], 0
         run.attend()
         with pytest.raises(JobRefused, match="is finished: only a training that runs"):
             run.jobs.save(run.number)
+
+    def test_a_wish_before_the_start_is_heard(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trainer, "start", lambda job, gpu, drawer: run.trainer)
+        run.slot._trainer = None
+        run.jobs.save(run.number)
+        run.attend()  # the start
+        assert run.slot._heard == run.jobs.last_event() - 2  # before the claim and the wish
+        run.trainer.told = [{"event": "started", "steps": 6}]
+        run.attend()
+        assert run.trainer.asked == ["save"]
 
     def test_a_worker_that_leaves_gives_the_job_back(self, run: Run) -> None:
         run.attend(leaving=True)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from loraloom.studio.job import Job
     from loraloom.studio.jobs import Jobs
 
-Number = Annotated[int, typer.Argument(metavar="JOB", help="its number in `jobs list`")]
+Number = Annotated[
+    int, typer.Argument(metavar="JOB", help="its number in `jobs list`", min=1, max=2**31 - 1)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one line of JSON")]
 Priority = Annotated[int, typer.Option(help="jobs of higher priority go first", min=-9, max=9)]
 
@@ -255,7 +257,10 @@ def keep(
 
 @app.command()
 def remove(
-    numbers: Annotated[list[int], typer.Argument(metavar="JOB…", help="by number; ended ones")],
+    numbers: Annotated[
+        list[int],
+        typer.Argument(metavar="JOB…", help="by number; ended ones", min=1, max=2**31 - 1),
+    ],
     json: AsJson = False,
 ) -> None:
     """Put ended jobs into the bin for 30 days; `recover` takes them out. Adapters in the library

@@ -40,6 +40,9 @@ def plan(
     card: Annotated[
         str | None, typer.Option(help='a card by name, such as "RTX 3060" (else: this machine)')
     ] = None,
+    less: Annotated[
+        bool, typer.Option("--less", help="what needs less, even where it fits")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="one line of JSON")] = False,
 ) -> None:
     """Say how much memory and time a run takes, before it; and what to change to need less.
@@ -58,7 +61,7 @@ def plan(
         config = _without_pictures(options, assignments or [], preset)
     else:
         raise ConfigInvalid("Name pictures or settings, or a base with --base.")
-    found = planning.plan(config, card)
+    found = planning.plan(config, card, less=less)
     if json:
         print_json(_as_tree(found, config))
     else:

@@ -39,10 +39,11 @@ def fix(job: Job, plans: Plans, *, makes_plan: bool = True) -> Fix | None:
         return None
     tree = tomllib.loads(job.settings)
     if job.reason is Reason.NOT_FINITE:
-        return _changed(tree, [f"optimiser.learning_rate={tree['optimiser']['learning_rate'] / 2}"])
+        rated = ["optimiser", *(["text_encoder"] if tree["text_encoder"].get("ratio") else [])]
+        return _changed(tree, [f"{n}.learning_rate={tree[n]['learning_rate'] / 2}" for n in rated])
     if job.reason is Reason.MEMORY:
         config = config_tree.validate(tree)
-        plan = plans.make(config) if makes_plan else plans.known(config)
+        plan = plans.make(config, less=True) if makes_plan else plans.known(config, less=True)
         return _smaller(tree, plan) if plan else None
     return None
 
@@ -70,9 +71,11 @@ def queue_fixed(jobs: Jobs, datasets: Datasets, plans: Plans, job_id: int) -> tu
 def _smaller(tree: Tree, plan: Plan) -> Fix | None:
     """The first measure that fits and needs less than before: that was too much, whatever the plan
     said of it."""
-    for measure in plan.measures[1:]:
+    for count, measure in enumerate(plan.measures):
         if measure.fits and measure.peak_mib < plan.unchanged.peak_mib:
-            return _changed(tree, measure.settings, measure.cost)
+            taken = plan.measures[1 : count + 1]  # less those whose setting a later one goes beyond
+            costs = [one.cost for one in taken if one.settings[-1] in measure.settings]
+            return _changed(tree, measure.settings, "; ".join(costs))
     return None
 
 

@@ -64,7 +64,7 @@ def _keep(library: Library, path: Path, shown: str) -> Adapter:
             f"{shown} is in the library already, as adapter {same.id}, {same.name!r}."
         )
     adapter = library.add(facts)
-    put_file(adapter, path)
+    put_file(path, adapter.path)
     return adapter
 
 

@@ -152,6 +152,11 @@ class Imports:
             "Choose the files again."
         )
 
+    def uploads(self) -> set[str]:
+        """What any import is made of."""
+        with self._lock:
+            return {upload for one in self._all.values() for upload in one.uploads}
+
     def look_again(self, number: str, uncaptioned: Uncaptioned) -> None:
         """Look once more, with another choice for pictures without caption."""
         one = self._turn(number, "looking")

@@ -348,7 +348,11 @@ class Jobs:
                     f"Job {job.id} is {job.state}: only a training that runs can draw samples or "
                     "save in between."
                 )
-            _refuse_when_cancelled(job)
+            if job.request is not Request.NONE:
+                raise JobRefused(
+                    f"Job {job.id} was asked to {job.request}: only a run that goes on can draw "
+                    "samples or save in between."
+                )
             if wish is Wish.SAMPLE and not tomllib.loads(job.settings)["samples"].get("prompts"):
                 raise JobRefused(
                     f"Job {job.id} has no sample prompts; train again with some, or try the "
@@ -428,13 +432,17 @@ class Jobs:
         return [job for job in map(as_job, rows) if job.trashed_at or job.folder.is_dir()]
 
     def give_up(self, job_id: int) -> bool:
-        """Out of the bin for good, and whether its folder is its caller's to remove: not where it
-        was taken out meanwhile."""
+        """Out of the bin for good, and whether its folder is its caller's to remove: not where it,
+        or one of its pictures, was taken out meanwhile."""
+        kept = select(pictures.c.id).where(
+            pictures.c.job_id == job_id, pictures.c.trashed_at.is_(None)
+        )
         with self._database.writing() as connection:
             job = self._locked(connection, job_id)
-            if job.trashed_at is not None:
-                put(connection, job, trashed_at=0)
-            return job.trashed_at is not None
+            if job.trashed_at is None or connection.execute(kept.limit(1)).first():
+                return False
+            put(connection, job, trashed_at=0)
+            return True
 
     def workers(self) -> list[WorkerSeen]:
         """Those that have had a job, the last seen first."""

@@ -74,19 +74,29 @@ class Leases:
             note(connection, job.id, job.attempt, *happenings)
             return job.request
 
-    def wishes(self, lease: Lease, after: int = 0) -> tuple[int, list[Wish]]:
+    def before(self, lease: Lease) -> int:
+        """The number of the job's newest event before an attempt."""
+        found = (
+            select(events.c.id)
+            .where(events.c.job_id == lease.job_id, events.c.attempt < lease.attempt)
+            .order_by(events.c.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(found).scalar() or 0
+
+    def wishes(self, lease: Lease, after: int) -> tuple[int, list[Wish]]:
         """What was wished of an attempt since the event of that number, and the newest's number."""
         found = (
-            select(events.c.id, events.c.body)
+            select(events.c.id, events.c.name, events.c.body)
             .where(events.c.job_id == lease.job_id, events.c.id > after)
-            .where(events.c.name == "wish", events.c.attempt == lease.attempt)
+            .where(events.c.attempt == lease.attempt)
             .order_by(events.c.id)
         )
         with self._database.reading() as connection:
             rows = connection.execute(found).all()
-        return max((row.id for row in rows), default=after), [
-            Wish(json.loads(row.body)["wish"]) for row in rows
-        ]
+        wished = [Wish(json.loads(row.body)["wish"]) for row in rows if row.name == "wish"]
+        return max((row.id for row in rows), default=after), wished
 
     def finish(self, lease: Lease) -> None:
         """The adapter is there. Again: no change. Raises LeaseLost."""

@@ -15,7 +15,6 @@ from pydantic import Field, field_validator
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, select, update
 
 from loraloom.errors import AdapterUnknown
-from loraloom.files import write_atomic
 from loraloom.kinds import Kind
 from loraloom.settings import data_folder
 from loraloom.studio.adapter import FILE, MOST_TAGS, SUFFIX, Adapter, as_adapter
@@ -89,8 +88,8 @@ class Library:
         """The same adapters as somebody sees and may change them."""
         return Library(self._database, person)
 
-    def register(self) -> None:
-        """Take in the adapters of runs that have finished since; again: no change."""
+    def register(self, job_id: int | None = None) -> None:
+        """Take in the adapters of runs that have finished since, or of one; again: no change."""
         missing = (
             select(jobs)
             .outerjoin(adapters, adapters.c.job_id == jobs.c.id)
@@ -98,6 +97,8 @@ class Library:
             .where(adapters.c.id.is_(None))
             .order_by(jobs.c.id)
         )
+        if job_id is not None:
+            missing = missing.where(jobs.c.id == job_id)
         with self._database.reading() as connection:
             found = [as_job(row) for row in connection.execute(missing)]
         for job in found:
@@ -113,7 +114,7 @@ class Library:
             if connection.execute(own).first() is None:
                 facts["parent_id"] = _before(connection, job)
                 adapter = _inserted(connection, facts)
-                put_file(adapter, job.run_folder / FILE)
+                put_file(job.run_folder / FILE, adapter.path)
 
     def keep(self, job: Job, step: int, *, average: bool = False) -> Adapter:
         """Take in the adapter of one step of a run, as a version beside the one of its end.
@@ -142,7 +143,7 @@ class Library:
                 adapter = as_adapter(row)
                 _put(connection, adapter.id, trashed_at=None)
             if not adapter.path.is_file():
-                put_file(adapter, path)
+                put_file(path, adapter.path)
             return _get(connection, adapter.id)
 
     def kept_of(self, job_id: int) -> dict[str, Adapter]:
@@ -251,7 +252,7 @@ class Library:
             return _get(connection, number)
 
     def keep_covers(self, folder: Path) -> None:
-        """Copy the covers that lie in a folder to their adapters, before the folder is removed."""
+        """Put the covers that lie in a folder beside their adapters, before it is removed."""
         below = f"{folder.relative_to(data_folder())}/"
         found = select(adapters).where(adapters.c.cover.startswith(below, autoescape=True))
         with self._database.reading() as connection:
@@ -260,7 +261,7 @@ class Library:
             source = adapter.cover_path
             if source is not None and adapter.folder.is_dir():
                 kept = adapter.folder / f"cover{source.suffix}"
-                write_atomic(kept, source.read_bytes())
+                put_file(source, kept)
                 self.set_cover(adapter.id, str(kept.relative_to(data_folder())))
 
     def set_cover(self, number: int, cover: str) -> Adapter:

@@ -26,7 +26,7 @@ from loraloom.studio.jobs import Jobs, Start
 from loraloom.studio.library import BIN_DAYS, Library
 from loraloom.studio.picture import Ask, Picture, as_picture
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
-from loraloom.studio.rows import as_job, joined
+from loraloom.studio.rows import as_job, joined, locked
 from loraloom.studio.tables import jobs, pictures, prompts
 
 PRIORITY = 100
@@ -185,7 +185,7 @@ class Pictures:
         return self._put(number, trashed_at=time.time())
 
     def restore(self, number: int) -> Picture:
-        """Back into the history."""
+        """Back into the history. Raises PictureUnknown where its file is gone with its job."""
         return self._put(number, trashed_at=None)
 
     def empty_bin(self) -> None:
@@ -238,6 +238,8 @@ class Pictures:
         known = self.get(number)
         check(self._person, "change", known.owner_id, known.visibility)
         with self._database.writing() as connection:
+            if locked(connection, known.job.id).is_gone:
+                raise PictureUnknown(f"The file of picture {number} has left the bin for good.")
             connection.execute(update(pictures).where(pictures.c.id == number).values(**values))
         return self.get(number)
 

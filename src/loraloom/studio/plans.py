@@ -66,17 +66,18 @@ class Plans:
         self._making = threading.Lock()
         self._wanted = ""
 
-    def known(self, config: TrainConfig) -> Plan | None:
+    def known(self, config: TrainConfig, *, less: bool = False) -> Plan | None:
         """The plan for such settings, if it was made already."""
-        return self._made.get(key(config))
+        return self._made.get(key(config, less=less))
 
-    def make(self, config: TrainConfig) -> Plan:
-        """The plan for the settings, which takes seconds the first time.
+    def make(self, config: TrainConfig, *, less: bool = False) -> Plan:
+        """The plan for the settings, which takes seconds the first time; `less`: as `loraloom plan`
+        has it.
 
         Raises PlanFailed: in time, for what the base lacks, or where another plan was asked for
         while this one waited.
         """
-        wanted = self._wanted = key(config)
+        wanted = self._wanted = key(config, less=less)
         if not self._making.acquire(timeout=self._limit_s):
             raise PlanFailed("Another plan takes too long; ask again in a while.")
         try:
@@ -84,18 +85,19 @@ class Plans:
             if found is None:
                 if self._wanted != wanted:
                     raise PlanFailed("Other settings were asked about meanwhile; ask again.")
-                found = self._made[wanted] = self._ask(config)
+                found = self._made[wanted] = self._ask(config, less=less)
                 while len(self._made) > KEPT:
                     self._made.popitem(last=False)
             return found
         finally:
             self._making.release()
 
-    def _ask(self, config: TrainConfig) -> Plan:
+    def _ask(self, config: TrainConfig, *, less: bool) -> Plan:
         with tempfile.TemporaryDirectory(prefix="loraloom-plan-") as folder:
             path = Path(folder) / "settings.toml"
             path.write_text(to_toml(_without_pictures(config, folder)), encoding="utf-8")
             command = [sys.executable, "-m", "loraloom", "plan", str(path), "--json"]
+            command += ["--less"] if less else []
             try:
                 done = subprocess.run(
                     command, capture_output=True, text=True, timeout=self._limit_s,
@@ -115,9 +117,10 @@ class Plans:
             raise PlanFailed(f"The plan cannot be read: {error}.") from error
 
 
-def key(config: TrainConfig) -> str:
+def key(config: TrainConfig, *, less: bool = False) -> str:
     """The same for settings whose plans are the same."""
-    return hashlib.sha256(to_toml(_without_pictures(config, ".")).encode()).hexdigest()
+    told = f"{less} {to_toml(_without_pictures(config, '.'))}"
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _without_pictures(config: TrainConfig, folder: str) -> TrainConfig:

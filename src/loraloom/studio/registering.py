@@ -21,7 +21,7 @@ from loraloom.dataset.reference import is_stored
 from loraloom.errors import AdapterUnreadable, BaseUnknown, LoraloomError
 from loraloom.files import sync_folder, telling_failures
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import FILE, MOST_TAGS, Adapter
+from loraloom.studio.adapter import FILE, MOST_TAGS
 from loraloom.studio.job import Job
 from loraloom.studio.rights import Visibility
 
@@ -133,11 +133,11 @@ def run_child(*words: str, shown: str, path: Path) -> str:
     return done.stdout
 
 
-def put_file(adapter: Adapter, source: Path) -> None:
-    """The file into the adapter's folder: the same one on the disk where it can be, else a copy."""
-    with telling_failures(adapter.path):
-        adapter.folder.mkdir(parents=True, exist_ok=True)
-        beside = adapter.path.with_name(".incoming")
+def put_file(source: Path, path: Path) -> None:
+    """A file into an adapter's folder: the same one on the disk where it can be, else a copy."""
+    with telling_failures(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(".incoming")
         beside.unlink(missing_ok=True)
         try:
             os.link(source, beside)
@@ -145,8 +145,8 @@ def put_file(adapter: Adapter, source: Path) -> None:
             shutil.copyfile(source, beside)
             with beside.open("r+b") as stream:
                 os.fsync(stream.fileno())
-        beside.replace(adapter.path)
-        sync_folder(adapter.folder)
+        beside.replace(path)
+        sync_folder(path.parent)
 
 
 def sha256_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -9,12 +10,16 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
+from loraloom.errors import LoraloomError
 from loraloom.studio import disk
+from loraloom.studio.imports import Imports
 from loraloom.studio.job import State, Task
 from loraloom.studio.library import BIN_DAYS
 from loraloom.studio.rights import ALONE, Person, check
 from loraloom.studio.studio import Studio
 from loraloom.studio.uploads import Uploads
+
+_LOG = logging.getLogger("loraloom.studio")
 
 
 class Room(StrEnum):
@@ -22,22 +27,24 @@ class Room(StrEnum):
 
     CHECKPOINTS = "checkpoints"  # of finished runs, and their latents: nothing goes on from them
     BIN = "bin"  # jobs that were thrown away
-    UPLOADS = "uploads"  # that nobody has sent a byte of for an hour
+    UPLOADS = "uploads"  # in no import, of people who have sent no byte for an hour
     CACHE = "cache"  # small pictures and measures, which are made again
 
 
-def sizes(studio: Studio, uploads: Uploads) -> dict[Room, int]:
+def sizes(studio: Studio, uploads: Uploads, imports: Imports) -> dict[Room, int]:
     """Bytes that freeing each would give back."""
     thrown = studio.seen_by(ALONE).jobs.thrown()
     return {
         Room.CHECKPOINTS: sum(map(disk.bytes_in, _only_to_go_on(studio))),
         Room.BIN: sum(disk.bytes_in(job.folder) for job in thrown),
-        Room.UPLOADS: sum(upload.offset for upload in uploads.seen_by(ALONE).idle()),
+        Room.UPLOADS: sum(
+            upload.offset for upload in uploads.seen_by(ALONE).idle(imports.uploads())
+        ),
         Room.CACHE: disk.bytes_in(_cache(studio)),
     }
 
 
-def free(studio: Studio, uploads: Uploads, person: Person, room: Room) -> int:
+def free(studio: Studio, uploads: Uploads, imports: Imports, person: Person, room: Room) -> int:
     """Remove it now; the bytes that were given back. Raises Forbidden for who is no owner."""
     check(person, "manage")
     match room:
@@ -46,7 +53,7 @@ def free(studio: Studio, uploads: Uploads, person: Person, room: Room) -> int:
         case Room.BIN:
             return empty_bin(studio, days=0)
         case Room.UPLOADS:
-            return uploads.seen_by(ALONE).give_up_idle()
+            return uploads.seen_by(ALONE).give_up_idle(imports.uploads())
         case Room.CACHE:
             return _emptied(_cache(studio))
 
@@ -55,15 +62,18 @@ def empty_bin(studio: Studio, *, days: float = BIN_DAYS) -> int:
     """Remove the files of jobs that were thrown away so long ago; their bytes.
 
     Their rows stay, and so does what the library has of them: adapters lie in folders of their own,
-    and covers are copied there.
+    and covers are kept there. A job of which that fails stays.
     """
-    everybodys = studio.seen_by(ALONE)
-    gone = everybodys.jobs.thrown(before=time.time() - days * 24 * 3600)
-    if gone:
-        everybodys.library.register()  # also what nobody has seen in the library yet
-    for job in gone:
-        everybodys.library.keep_covers(job.folder)
-    return _removed(job.folder for job in gone if everybodys.jobs.give_up(job.id))
+    everybodys, freed = studio.seen_by(ALONE), 0
+    for job in everybodys.jobs.thrown(before=time.time() - days * 24 * 3600):
+        try:
+            everybodys.library.register(job.id)  # also what nobody has seen in the library yet
+            everybodys.library.keep_covers(job.folder)
+            if everybodys.jobs.give_up(job.id):
+                freed += _removed([job.folder])
+        except (LoraloomError, OSError) as error:  # such as a full disk, which the next may mend
+            _LOG.warning("job %s stays in the bin for now: %s", job.id, error)
+    return freed
 
 
 def _only_to_go_on(studio: Studio) -> list[Path]:

@@ -58,7 +58,7 @@ class Slot:
         self._untold: list[Mapping[str, Any]] = []  # events that are not yet in the database
         self._request = Request.NONE
         self._refused: Failure | None = None
-        self._heard = 0  # the number of the newest wish
+        self._heard = 0  # the number of the newest event that was looked at
         self._wishes: list[Wish] = []  # that the trainer did not hear yet
 
     def take(self, job: Job) -> None:
@@ -109,6 +109,7 @@ class Slot:
             self._leases.release(job.lease)
             self.free()
             return
+        self._heard = self._leases.before(job.lease)
         if job.task not in trainer.DRAWN:
             self._empty()
         try:

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,20 +188,22 @@ class Uploads:
             if self._under.sizes:
                 self._under.sizes.pop(upload, None)
 
-    def idle(self) -> list[Upload]:
-        """Those of which no byte has come for an hour."""
+    def idle(self, used: Collection[str]) -> list[Upload]:
+        """Those of people of whom no byte has come for an hour, less what is `used`."""
         newest_s = time.time() - IDLE_S
-        found = []
+        found, sending = [], set()
         for path in sorted(self._root.glob("*.part")):
             with suppress(OSError, UploadUnknown):  # somebody else removed it, or it is another's
-                if path.stat().st_mtime < newest_s:
-                    found.append(self.get(path.stem))
-        return found
+                upload = self.get(path.stem)
+                found.append(upload)
+                if path.stat().st_mtime >= newest_s:
+                    sending.add(upload.owner_id)
+        return [one for one in found if one.owner_id not in sending and one.id not in used]
 
-    def give_up_idle(self) -> int:
+    def give_up_idle(self, used: Collection[str]) -> int:
         """Remove those that are idle; their bytes."""
         freed = 0
-        for upload in self.idle():
+        for upload in self.idle(used):
             with suppress(UploadUnknown):
                 self.remove(upload.id)
                 freed += upload.offset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from loraloom.config import Quantisation, TrainConfig
 from loraloom.families.info import BaseProfile
@@ -26,9 +27,15 @@ class Measure:
     """As --set takes them."""
 
 
-def measures(config: TrainConfig, profile: BaseProfile) -> list[Measure]:
-    """From the settings as they are, by what costs least first."""
+def measures(
+    config: TrainConfig, profile: BaseProfile, *, elsewhere: bool = False
+) -> list[Measure]:
+    """From the settings as they are, by what costs least first.
+
+    What needs bitsandbytes is among them where that is installed, or where the run is `elsewhere`.
+    """
     found = [Measure("as it is", "", config)]
+    bitsandbytes = elsewhere or find_spec("bitsandbytes") is not None
 
     def add(name: str, cost: str, changed: TrainConfig, *settings: str) -> None:
         found.append(Measure(name, cost, changed, (*found[-1].settings, *settings)))
@@ -37,12 +44,14 @@ def measures(config: TrainConfig, profile: BaseProfile) -> list[Measure]:
         config = config.model_copy(update={"gradient_checkpointing": True})
         add("gradient checkpointing", "steps take a third longer", config,
             "gradient_checkpointing=true")  # fmt: skip
-    if config.optimiser.name == "adamw":
+    if config.optimiser.name == "adamw" and bitsandbytes:
         small = config.optimiser.model_copy(update={"name": "adamw8bit"})
         config = config.model_copy(update={"optimiser": small})
         add("8-bit optimiser", "hardly less exact; needs bitsandbytes", config,
             "optimiser.name=adamw8bit")  # fmt: skip
     for choice, cost in _QUANTISED:
+        if choice == "nf4" and not bitsandbytes:
+            continue
         if config.quantisation == "none" or (choice == "nf4" and config.quantisation != "nf4"):
             config = config.model_copy(update={"quantisation": choice})
             add(f"base in {choice}", cost, config, f"quantisation={choice}")

@@ -42,8 +42,9 @@ class Plan:
         return next((step for step in self.steps if step.fits), None)
 
 
-def plan(config: TrainConfig, card: str | None = None) -> Plan:
-    """For this machine, or for a card by name. Raises ConfigInvalid, BaseUnknown."""
+def plan(config: TrainConfig, card: str | None = None, *, less: bool = False) -> Plan:
+    """For this machine, or for a card by name; with `less` until a measure fits that needs less
+    than the settings as they are. Raises ConfigInvalid, BaseUnknown."""
     base, family, profile = find_base(config)
     device = "cuda" if card else choose_device()
     # Cards that are named compute in bfloat16.
@@ -52,11 +53,11 @@ def plan(config: TrainConfig, card: str | None = None) -> Plan:
     speed = None if card else machine.flops_per_s(device, dtype)
     outline = Outline(config, base, family, profile, device=device, dtype=dtype)
     steps: list[Step] = []
-    for measure in measures(config, profile):
+    for measure in measures(config, profile, elsewhere=card is not None):
         found = outline.estimate(measure.config)
         seconds = None if speed is None else found.seconds_a_step(speed)
         steps.append(Step(measure, found, found.peak_mib <= available, seconds))
-        if steps[-1].fits:
+        if steps[-1].fits and not (less and found.peak_mib >= steps[0].estimate.peak_mib):
             break
     return Plan(card or machine.title(device), available, tuple(steps))
 

@@ -56,11 +56,11 @@ def show_storage(studio: StudioNow, bench: BenchNow, person: PersonNow) -> Stora
         folder=studio.data, used_bytes=found.used_bytes, free_bytes=found.free_bytes,
         total_bytes=found.total_bytes,
         parts=[StoredBody(name=p.name, bytes=p.bytes, files=p.files) for p in found.parts],
-        freeable=room.sizes(studio, bench.uploads),
+        freeable=room.sizes(studio, bench.uploads, bench.imports),
     )  # fmt: skip
 
 
 @router.delete("/{room}")
 def free(studio: StudioNow, bench: BenchNow, person: PersonNow, name: RoomName) -> Freed:
     """Give room back: checkpoints of finished runs, thrown jobs, idle uploads, or the cache."""
-    return Freed(bytes=room.free(studio, bench.uploads, person, name))
+    return Freed(bytes=room.free(studio, bench.uploads, bench.imports, person, name))

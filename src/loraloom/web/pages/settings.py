@@ -41,14 +41,14 @@ def studio_page(
         workers=studio.jobs.workers(), worker_title=workers.title,
         removed=len(studio.datasets.removed()),
         thrown=len(studio.jobs.thrown()),
-        freeable=room.sizes(studio, bench.uploads), days=BIN_DAYS,
+        freeable=room.sizes(studio, bench.uploads, bench.imports), days=BIN_DAYS,
     )  # fmt: skip
 
 
 @router.post("/storage/{room}")
 def free(studio: StudioNow, bench: BenchNow, person: PersonNow, name: RoomName) -> Response:
     """Give room on the disk back."""
-    freed = room.free(studio, bench.uploads, person, name)
+    freed = room.free(studio, bench.uploads, bench.imports, person, name)
     return back("/settings#room", _("%(size)s were freed.") % {"size": size(freed)})
 
 
