@@ -83,7 +83,7 @@ def test_one_that_is_stopped_goes_on_after_a_restart(
     assert again.json()["name"] == "mine", "it is under way already"
     page = client.get("/settings/models").text
     assert 'hx-trigger="every 1s"' in page and "<progress" in page
-    assert client.post(f"/settings/models/additions/{NUMBER}/give-up").status_code == 303
+    assert client.post(f"/settings/models/additions/{NUMBER}/stop").status_code == 303
     assert "mine" not in settings.base_folders()
     sent, hub.sent_bytes, hub.pause_s = hub.sent_bytes, 0, 0.0
     with TestClient(create_app(studio, frozenset({"testserver"}))) as anew:
@@ -102,12 +102,36 @@ def test_what_was_fetched_of_a_stopped_one_is_removed(client: TestClient, hub: H
     hub.pause_s = 0.2
     client.post("/api/v1/bases", json={"source": NAME})
     until(lambda: hub.sent_bytes > 300_000)
-    assert client.delete(f"/api/v1/bases/additions/{NUMBER}").json()["id"] == NUMBER
-    assert addition(client)["stage"] == "unfinished"
-    assert client.delete(f"/api/v1/bases/additions/{NUMBER}").status_code == 200
+    busy = client.delete(f"/api/v1/bases/additions/{NUMBER}/fetched")
+    assert busy.status_code == 409 and "stop it first" in busy.json()["detail"]
+    for _ in range(2):
+        assert client.delete(f"/api/v1/bases/additions/{NUMBER}").json()["id"] == NUMBER
+        assert client.post(f"/settings/models/additions/{NUMBER}/stop").status_code == 303
+        left = addition(client)
+        assert left["stage"] == "unfinished", "stopping what is stopped changes nothing"
+        assert left["kept_bytes"] == left["done_bytes"] and int(str(left["kept_bytes"])) > 300_000
+    page = client.get("/settings/models").text
+    assert "Remove what was fetched of tiny-base?" in page and "Dismiss" not in page
+    assert client.delete(f"/api/v1/bases/additions/{NUMBER}/fetched").status_code == 204
     assert client.get("/api/v1/bases/additions").json() == []
     assert not list((settings.bases_folder() / ".partial").glob("*/"))
     assert client.get(f"/api/v1/bases/additions/{NUMBER}").status_code == 404
+
+
+def test_dismissing_one_that_failed_keeps_what_was_fetched(client: TestClient, hub: Hub) -> None:
+    hub.pause_s = 0.2
+    client.post("/api/v1/bases", json={"source": NAME})
+    until(lambda: hub.sent_bytes > 300_000)
+    client.delete(f"/api/v1/bases/additions/{NUMBER}")
+    hub.gated = True
+    client.post("/api/v1/bases", json={"source": NAME})
+    until(lambda: addition(client)["stage"] == "failed")
+    page = client.get("/settings/models").text
+    assert "Dismiss" in page and "Remove what was fetched of tiny-base?" in page
+    client.post(f"/settings/models/additions/{NUMBER}/stop")
+    assert addition(client)["stage"] == "unfinished"
+    assert client.post(f"/settings/models/additions/{NUMBER}/remove").status_code == 303
+    assert client.get("/api/v1/bases/additions").json() == []
 
 
 def test_what_goes_wrong_is_told_on_the_page(client: TestClient, hub: Hub) -> None:

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from loraloom.bases import adding, fetching, place
 from loraloom.bases.adding import Wish
-from loraloom.errors import BaseUnknown
+from loraloom.errors import BaseKept, BaseUnknown
 from loraloom.settings import base_folders
 from loraloom.studio.child import tied_to_parent
 
@@ -39,6 +39,8 @@ class Addition:
     total_bytes: int = 0
     """0 where it is not known, as for what comes from this machine."""
     error: str = ""
+    kept_bytes: int = 0
+    """What is on the disk of one of the hub, to go on with."""
 
     @property
     def is_working(self) -> bool:
@@ -74,7 +76,8 @@ class Additions:
         return one
 
     def all(self) -> list[Addition]:
-        """Those of this server, the oldest first, and what others have left unfinished."""
+        """Those of this server, the oldest first, and what others have left unfinished; as they
+        are now."""
         left = {_number(one.hub_id): one for one in fetching.unfinished()}
         here = base_folders()
         with self._lock:
@@ -85,7 +88,8 @@ class Additions:
                 number,
                 Addition(number, wish, one.name, "unfinished", one.there_bytes, one.total_bytes),
             )
-        return list(found.values())
+        kept = {number: one.there_bytes for number, one in left.items()}
+        return [replace(one, kept_bytes=kept.get(number, 0)) for number, one in found.items()]
 
     def get(self, number: str) -> Addition:
         """Raises BaseUnknown."""
@@ -94,10 +98,10 @@ class Additions:
             raise BaseUnknown("No such base is being added; it may have been given up.")
         return found
 
-    def give_up(self, number: str) -> Addition:
-        """Stop one that is on its way; of one that is not, remove what was fetched.
+    def stop(self, number: str) -> Addition:
+        """Stop one that is on its way, and tell of it no more; what was fetched stays.
 
-        Raises BaseUnknown, DatasetBusy.
+        Raises BaseUnknown.
         """
         one = self.get(number)
         with self._lock:
@@ -107,9 +111,17 @@ class Additions:
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_S)  # so that it can be asked for again at once
-        elif any(_number(left.hub_id) == number for left in fetching.unfinished()):
-            fetching.forget(one.wish.source)
         return one
+
+    def remove(self, number: str) -> None:
+        """Remove what was fetched of one that is stopped. Raises BaseUnknown, BaseKept,
+        DatasetBusy."""
+        one = self.get(number)
+        if one.is_working:
+            raise BaseKept(f"{one.wish.source} is on its way: stop it first, then remove it.")
+        fetching.forget(one.wish.source)
+        with self._lock:
+            self._all.pop(number, None)
 
     def close(self) -> None:
         """Stop what is under way; what is fetched stays."""
