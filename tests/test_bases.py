@@ -1,6 +1,7 @@
 """Bases from the hub, from folders elsewhere and from files; and taking them away."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,7 +252,9 @@ class TestRefusals:
         with locked(lock, "it"), pytest.raises(DatasetBusy, match=NAME):
             fetching.fetch(NAME)
 
-    @pytest.mark.parametrize("name", ["../x", ".hidden", "a/b", " x", "x\n", "", "x" * 101])
+    @pytest.mark.parametrize(
+        "name", ["../x", ".hidden", "a/b", " x", "x\n", "", "x" * 101, "字" * 70]
+    )
     def test_names(self, name: str, base: Path) -> None:
         with pytest.raises(BaseNameInvalid, match="letters"):
             place.free_folder(name)
@@ -266,7 +269,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("wish", "match"),
         [
-            (Wish(source="a/b/c"), "neither a folder nor a file, nor a model of the hub"),
+            (Wish(source="a/b/c"), "neither a folder nor a file that can be looked"),
+            (Wish(source="~nosuchuser/x"), "neither a folder nor a file that can be looked"),
+            (Wish(source="/" + "x" * 300), "neither a folder nor a file that can be looked"),
+            (Wish(source="~nosuchuser/a.safetensors"), "is not a file"),
+            (Wish(source="x" * 300 + "/a.safetensors"), "is not a file"),
             (Wish(source="a.safetensors", revision="x"), "A revision is for a model of the hub"),
             (Wish(source="a/b", prediction="epsilon"), "for single checkpoint files"),
             (Wish(source="a/b.safetensors"), "is not a file"),
@@ -277,7 +284,44 @@ class TestRefusals:
             adding.add(wish)
 
 
+WRONG = [
+    ("sd15", "unet", {"sample_size": math.inf}),
+    ("hunyuan_video15", "vae", {"latent_channels": "four"}),
+    ("hunyuan_video15", "transformer", {"target_size": None}),
+]
+
+
 class TestFolders:
+    @pytest.mark.parametrize(("family", "part", "wrong"), WRONG)
+    def test_what_breaks_a_list_of_bases_is_not_taken_in(
+        self, family: str, part: str, wrong: dict[str, object], tmp_path: Path, base: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        folder = tmp_path / "odd"
+        if family == "sd15":
+            shutil.copytree(base, folder)
+        else:
+            tiny_families.save(family, folder)
+        (folder / "loraloom.toml").unlink(missing_ok=True)
+        config = json.loads((folder / part / "config.json").read_text()) | wrong
+        (folder / part / "config.json").write_text(json.dumps(config).replace("Infinity", "1e999"))
+        with pytest.raises(BaseUnknown, match="files hold what is not possible"):
+            place.link(folder)
+        with hub_with("someone/odd", folder) as found:
+            monkeypatch.setenv("HF_ENDPOINT", found.address)
+            with pytest.raises(BaseUnknown, match="base someone/odd cannot be used"):
+                fetching.fetch("someone/odd")
+            assert not any(name.endswith(".safetensors") for name in found.fetched)
+        settings.bases_folder().mkdir(parents=True, exist_ok=True)
+        (settings.bases_folder() / "odd").symlink_to(folder)  # by hand
+        assert [one.name for one in installed()] == ["starter"]
+
+    def test_settings_of_a_base_that_are_none(self, base: Path, tmp_path: Path) -> None:
+        shutil.copytree(base, tmp_path / "odd")
+        (tmp_path / "odd" / "loraloom.toml").write_text("[defaults.samples]\nsteps = 'many'\n")
+        with pytest.raises(BaseUnknown, match="files hold what is not possible"):
+            place.link(tmp_path / "odd")
+
     def test_a_linked_folder_is_known_by_its_name_and_stays(
         self, repository: Path, tmp_path: Path
     ) -> None:
@@ -307,10 +351,28 @@ class TestFolders:
         place.remove("away")
         assert place.lost_links() == {}
 
+    def test_a_link_that_cannot_be_looked_at_hides_no_other(
+        self, base: Path, tmp_path: Path
+    ) -> None:
+        place.link(base, "whole")
+        inside = tmp_path / "inside"  # one of whose parts leads nowhere
+        shutil.copytree(base, inside)
+        place.link(inside, "a part")
+        (inside / "more").symlink_to("y" * 300)
+        (settings.bases_folder() / "odd").symlink_to("x" * 300)
+        assert {one.name for one in installed()} >= {"starter", "whole"}
+        assert list(place.lost_links()) == ["odd"]
+        with pytest.raises(BaseUnknown, match=r"link to x+, which is not there"):
+            families.detect("odd")
+        with pytest.raises(BaseUnknown, match="There is no base"):
+            families.detect("z" * 300)
+        place.remove("odd")
+        assert place.lost_links() == {}
+
     def test_removing(self, served: Hub) -> None:
         with pytest.raises(BaseKept, match="part of Loraloom"):
             place.remove("starter")
-        for name in ("other", "../home", ".partial"):
+        for name in ("other", "../home", ".partial", "x" * 300, "a\0b"):
             with pytest.raises(BaseUnknown, match="There is no base"):
                 place.remove(name)
         folder = fetching.fetch(NAME).folder

@@ -141,7 +141,10 @@ def test_what_goes_wrong_is_told_on_the_page(client: TestClient, hub: Hub) -> No
     assert "is gated: accept its licence at" in str(addition(client)["error"])
     page = client.get("/settings/models", headers={"Accept-Language": "zh-TW"}).text
     assert f"{NAME} 需要授權" in page and "every 1s" not in page
-    for body, status in (({"source": "a/b/c"}, 404), ({"source": NAME, "name": "../x"}, 422),
+    for body, status in (({"source": "a/b/c"}, 404), ({"source": "~nosuchuser/x"}, 404),
+                         ({"source": "/" + "x" * 300}, 404),
+                         ({"source": NAME, "name": "字" * 90}, 422),
+                         ({"source": NAME, "name": "../x"}, 422),
                          ({"source": NAME, "name": "starter"}, 409), ({}, 422)):  # fmt: skip
         assert client.post("/api/v1/bases", json=body).status_code == status, body
     refused = client.post("/settings/models", data={}, headers={"HX-Request": "true"})

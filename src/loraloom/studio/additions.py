@@ -11,12 +11,12 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from loraloom.bases import adding, fetching, place
 from loraloom.bases.adding import Wish
 from loraloom.errors import BaseKept, BaseUnknown
+from loraloom.files import expanded
 from loraloom.settings import base_folders
 from loraloom.studio.child import tied_to_parent
 
@@ -63,7 +63,7 @@ class Additions:
         Raises BaseUnknown, ConfigInvalid, BaseNameInvalid, OutputExists.
         """
         kind = adding.kind_of(wish)
-        path = Path(wish.source).expanduser()
+        path = expanded(wish.source)
         usual = path.stem if kind == "file" else path.resolve().name
         number = _number(wish.source) if kind == "hub" else secrets.token_hex(8)
         with self._lock:

@@ -8,6 +8,7 @@ from loraloom import families
 from loraloom.bases import place
 from loraloom.errors import BaseKept, BaseUnknown, ConfigInvalid
 from loraloom.families.installed import Base, describe, installed
+from loraloom.files import kind_at
 from loraloom.settings import base_folders
 from loraloom.studio import audit
 from loraloom.studio.database import Database
@@ -18,7 +19,7 @@ from loraloom.studio.rights import Person, check
 
 def for_adapter(base: str, family: str) -> Base | None:
     """The base that an adapter was made for, else one of its family; None: none is installed."""
-    if base and (base in base_folders() or Path(base).is_dir()):
+    if base and (base in base_folders() or kind_at(Path(base)) == "folder"):
         try:
             return describe(base)
         except BaseUnknown:
