@@ -1,5 +1,7 @@
 """Bases from the hub, from folders elsewhere and from files; and taking them away."""
 
+import errno
+import io
 import json
 import math
 import shutil
@@ -130,6 +132,80 @@ class TestFromTheHub:
         hub.fetch(found, file, tmp_path / "file")
         assert (tmp_path / "file").read_bytes() == served.files[file.path]
         assert served.sent_bytes == file.size_bytes
+
+    @pytest.mark.parametrize("between", [{"portal": b"<html>Sign in"}, {"ranges_from": 0}])
+    def test_what_something_between_answers_spoils_nothing(
+        self, served: Hub, tmp_path: Path, between: dict[str, object]
+    ) -> None:
+        found = hub.look(NAME)
+        file = next(f for f in found.files if f.path.startswith("unet/diffusion_pytorch_model.saf"))
+        begun = hub.partial_of(tmp_path / "file")
+        begun.write_bytes(served.files[file.path][:1000])
+        for name, value in between.items():
+            setattr(served, name, value)
+        with pytest.raises(HubRefused, match=f"answered for {file.path} of {NAME} is not the hub"):
+            hub.fetch(found, file, tmp_path / "file")
+        assert begun.read_bytes() == served.files[file.path][:1000]
+        served.portal = served.ranges_from = None
+        hub.fetch(found, file, tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == served.files[file.path]
+
+    @pytest.mark.parametrize(
+        "answer", [b"<html>Sign in", b"[]", b"{}", b'{"id": 3, "siblings": 4}']
+    )
+    def test_a_listing_that_is_none(self, served: Hub, answer: bytes) -> None:
+        served.portal = answer
+        with pytest.raises(HubRefused, match=f"answered for {NAME} is not the hub"):
+            hub.look(NAME)
+
+    def test_a_disk_that_is_full_when_the_file_is_closed(
+        self, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = hub.look(NAME)
+        written = Path.open
+
+        class Full(io.BytesIO):
+            def close(self) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        def full(path: Path, *given: str, **more: str) -> object:
+            return Full() if path.name == "file.part" else written(path, *given, **more)
+
+        monkeypatch.setattr(Path, "open", full)
+        with pytest.raises(DiskFull, match=r"file\.part could not be written"):
+            hub.fetch(found, found.files[0], tmp_path / "file")
+
+    def test_a_file_that_cannot_be_moved_into_its_place(
+        self, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(begun: Path, target: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        found = hub.look(NAME)
+        monkeypatch.setattr(Path, "replace", full)
+        with pytest.raises(DiskFull):
+            hub.fetch(found, found.files[0], tmp_path / "file")
+
+    @pytest.mark.parametrize(
+        "odd", ["../out.json", "unet/../../out.json", "/tmp/out.json", "unet//a.json", "a\\b.json",
+                "c:a.json", "unet/./a.json", "a\0.json"],
+    )  # fmt: skip
+    def test_a_listing_that_leads_out_of_its_folder(self, served: Hub, odd: str) -> None:
+        served.files[odd] = b"{}"
+        assert odd not in {file.path for file in hub.look(NAME).files}
+
+    @pytest.mark.parametrize("commit", ["../../x", "", "main", "f" * 39])
+    def test_a_commit_that_is_none(self, served: Hub, commit: str) -> None:
+        served.commit = commit
+        with pytest.raises(HubRefused, match="is not the hub, or a broken one"):
+            hub.look(NAME)
+
+    def test_folders_of_an_index_that_lead_elsewhere_are_not_wanted(self, repository: Path) -> None:
+        names = files_in(repository) | {"../evil/a.json", "guider/a.json"}
+        found = hub.Repository(NAME, "c", tuple(hub.RemoteFile(name, 1) for name in sorted(names)))
+        index = json.loads((repository / "model_index.json").read_text()) | {"../evil": ["a", "b"]}
+        chosen = {f.path for f in select(found, families.detect(repository).info, index).files}
+        assert "guider/a.json" in chosen and "../evil/a.json" not in chosen
 
     def test_what_was_begun_of_another_state_is_not_mixed_in(self, served: Hub) -> None:
         def stop(done: int, total: int) -> None:

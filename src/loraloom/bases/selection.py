@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,8 @@ def select(repository: Repository, info: FamilyInfo, index: Mapping[str, object]
         weights = _weights(repository.hub_id, folder, inside)
         chosen, variants[folder] = _once(weights)
         files += [*_small(inside, chosen, variants[folder]), *chosen]
-    for folder in sorted(name for name, entry in index.items() if isinstance(entry, list)):
+    listed = [name for name, entry in index.items() if isinstance(entry, list)]
+    for folder in sorted(name for name in listed if re.fullmatch(r"\w+", name)):
         inside = _inside(repository, folder)  # such as a guider, which tells what it is made for
         if folder not in parts and not any(f.path.endswith(_HEAVY) for f in inside):
             files += _small(inside, [], "")
