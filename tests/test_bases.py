@@ -323,6 +323,13 @@ class TestRefusals:
             fetching.fetch(NAME)
         assert list(settings.base_folders()) == ["starter"]
 
+    def test_one_file_at_a_time_by_one_name(self, tmp_path: Path) -> None:
+        with (
+            locked(settings.bases_folder() / ".partial" / "one.lock", "it"),
+            pytest.raises(DatasetBusy, match="one"),
+        ):
+            adding.add(Wish(source=str(tmp_path / "one.safetensors")))
+
     def test_one_call_at_a_time(self, served: Hub) -> None:
         lock = settings.bases_folder() / ".partial" / "someone--tiny-base.lock"
         with locked(lock, "it"), pytest.raises(DatasetBusy, match=NAME):

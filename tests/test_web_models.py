@@ -81,6 +81,9 @@ def test_one_that_is_stopped_goes_on_after_a_restart(
     until(lambda: hub.sent_bytes > 300_000)
     again = client.post("/api/v1/bases", json={"source": NAME})
     assert again.json()["name"] == "mine", "it is under way already"
+    for other in ({"name": "yours"}, {"revision": "v2"}):
+        refused = client.post("/api/v1/bases", json={"source": NAME} | other)
+        assert refused.status_code == 409 and "as 'mine'" in refused.json()["detail"]
     page = client.get("/settings/models").text
     assert 'hx-trigger="every 1s"' in page and "<progress" in page
     assert client.post(f"/settings/models/additions/{NUMBER}/stop").status_code == 303
@@ -116,6 +119,23 @@ def test_what_was_fetched_of_a_stopped_one_is_removed(client: TestClient, hub: H
     assert client.get("/api/v1/bases/additions").json() == []
     assert not list((settings.bases_folder() / ".partial").glob("*/"))
     assert client.get(f"/api/v1/bases/additions/{NUMBER}").status_code == 404
+
+
+def test_two_of_one_name(client: TestClient, hub: Hub, tmp_path: Path, folder: Path) -> None:
+    hub.pause_s = 0.2
+    client.post("/api/v1/bases", json={"source": NAME})
+    other = client.post("/api/v1/bases", json={"source": str(folder), "name": "tiny-base"})
+    assert other.status_code == 409 and "is on its way already" in other.json()["detail"]
+    client.delete(f"/api/v1/bases/additions/{NUMBER}")
+
+
+def test_one_whose_process_cannot_start(
+    client: TestClient, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.studio.additions.sys.executable", "/no/such/program")
+    client.post("/api/v1/bases", json={"source": NAME})
+    until(lambda: addition(client)["stage"] == "failed")
+    assert "could not be added" in str(addition(client)["error"])
 
 
 def test_dismissing_one_that_failed_keeps_what_was_fetched(client: TestClient, hub: Hub) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from loraloom import hub
 from loraloom.bases import fetching, place
 from loraloom.bases.fetching import Progress
+from loraloom.dataset.lock import locked
 from loraloom.errors import BaseUnknown, ConfigInvalid, LoraloomError
 from loraloom.families import checkpoint
 from loraloom.files import expanded, kind_at
@@ -49,7 +50,8 @@ def add(wish: Wish, progress: Progress = lambda done, total: None) -> tuple[str,
         return folder.name, f"{info.title}, linked to {folder.readlink()}"
     if kind == "file":
         folder = place.free_folder(wish.name or path.stem)
-        info = checkpoint.unpack(path, folder, wish.prediction)
+        with locked(folder.with_name(".partial") / f"{folder.name}.lock", folder.name, wait_s=0):
+            info = checkpoint.unpack(path, folder, wish.prediction)
         return folder.name, f"{info.title}, in {folder}"
     got = fetching.fetch(wish.source, wish.name, wish.revision, progress)
     only = f"; there are only {' and '.join(got.variants)} weights" if got.variants else ""

@@ -15,7 +15,7 @@ from typing import Literal
 
 from loraloom.bases import adding, fetching, place
 from loraloom.bases.adding import Wish
-from loraloom.errors import BaseKept, BaseUnknown
+from loraloom.errors import BaseKept, BaseUnknown, OutputExists
 from loraloom.files import expanded
 from loraloom.settings import base_folders
 from loraloom.studio.child import tied_to_parent
@@ -60,7 +60,8 @@ class Additions:
     def begin(self, wish: Wish) -> Addition:
         """Add a base, in the background; one that is under way already is only told.
 
-        Raises BaseUnknown, ConfigInvalid, BaseNameInvalid, OutputExists.
+        Raises BaseUnknown, ConfigInvalid, BaseNameInvalid, OutputExists; BaseKept where it is under
+        way by another name or of another revision.
         """
         kind = adding.kind_of(wish)
         path = expanded(wish.source)
@@ -69,8 +70,17 @@ class Additions:
         with self._lock:
             known = self._all.get(number)
             if known is not None and known.is_working:
-                return known
+                if wish.name in (None, known.name) and wish.revision == known.wish.revision:
+                    return known
+                raise BaseKept(
+                    f"{wish.source} is on its way already, as {known.name!r} and of the revision "
+                    f"{known.wish.revision or 'main'!r}: stop that, or wait for it."
+                )
             name = place.free_folder(wish.name or usual).name
+            if any(one.is_working and one.name == name for one in self._all.values()):
+                raise OutputExists(
+                    f"A base {name!r} is on its way already: choose another name, or stop that one."
+                )
             one = self._all[number] = Addition(number, wish, name)
         threading.Thread(target=self._work, args=(one,), daemon=True).start()
         return one
@@ -129,13 +139,18 @@ class Additions:
             process.send_signal(signal.SIGTERM)
 
     def _work(self, one: Addition) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "loraloom.bases.adding"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the server's to handle
-            preexec_fn=tied_to_parent(signal.SIGTERM),
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "loraloom.bases.adding"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is the server's to handle
+                preexec_fn=tied_to_parent(signal.SIGTERM),
+            )
+        except (OSError, subprocess.SubprocessError):
+            _LOG.exception("no process could be started to add the base %s", one.wish.source)
+            one.stage, one.error = "failed", _BROKE_OFF
+            return
         with self._lock:
             self._processes[one.id] = process
             given_up = self._all.get(one.id) is not one
