@@ -252,6 +252,7 @@ class TestFromTheHub:
         index = json.loads((folder / "model_index.json").read_text())
         chosen = select(found, families.detect(folder).info, index)
         assert {f.path for f in chosen.files} == files_in(folder) - {"loraloom.toml"}
+        assert place.whole_base(folder) == families.detect(folder).info
 
 
 class TestRefusals:
@@ -276,6 +277,7 @@ class TestRefusals:
         [
             ("model_index.json", r"no model_index.json, but single files, such as single\.safe"),
             ("vae/", "has no folder 'vae'"),
+            ("vae/diffusion", "has no weights of its vae"),
             ("unet/diffusion_pytorch_model.", "no .safetensors of its unet, only files such as"),
         ],
     )
@@ -422,6 +424,25 @@ class TestFolders:
         shutil.copytree(base, tmp_path / "cut")
         shutil.rmtree(tmp_path / "cut" / "vae")
         with pytest.raises(BaseUnknown, match="no folder 'vae'"):
+            place.link(tmp_path / "cut")
+
+    def test_parts_without_all_their_weights_are_not_linked(
+        self, base: Path, tmp_path: Path
+    ) -> None:
+        shutil.copytree(base, tmp_path / "cut")
+        vae = tmp_path / "cut" / "vae"
+        (file,) = vae.glob("*.safetensors")
+        names = [f"{file.stem}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+        file.rename(vae / names[0])
+        index = {"weight_map": {"a": names[0], "b": names[1]}}
+        (vae / f"{file.name}.index.json").write_text(json.dumps(index))
+        with pytest.raises(BaseUnknown, match=r"vae has no \.safetensors, or not all pieces"):
+            place.link(tmp_path / "cut")
+        (vae / names[1]).write_bytes(b"")
+        assert place.whole_base(tmp_path / "cut").id == "sd15"
+        for name in names:
+            (vae / name).unlink()
+        with pytest.raises(BaseUnknown, match=r"vae has no \.safetensors"):
             place.link(tmp_path / "cut")
 
     def test_a_link_whose_folder_is_gone(self, base: Path, tmp_path: Path) -> None:

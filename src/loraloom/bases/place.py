@@ -11,7 +11,7 @@ from loraloom import families
 from loraloom.errors import BaseKept, BaseNameInvalid, BaseUnknown, OutputExists
 from loraloom.families.info import FamilyInfo
 from loraloom.families.installed import describe
-from loraloom.families.parts import part_folder
+from loraloom.families.parts import part_folder, read_config
 from loraloom.files import kind_at, sync_folder, telling_failures
 from loraloom.settings import STARTER, bases_folder
 
@@ -57,9 +57,27 @@ def whole_base(folder: Path) -> FamilyInfo:
     """The family of a base that has all its parts and can be listed. Raises BaseUnknown."""
     info = families.detect(folder).info
     describe(str(folder))
-    for part in info.parts.values():
-        part_folder(folder, part)
+    for name, part in info.parts.items():
+        inside = part_folder(folder, part)
+        if not name.startswith(("tokenizer", "scheduler")) and not _has_weights(inside):
+            raise BaseUnknown(
+                f"{inside} has no .safetensors, or not all pieces of them: the base is not "
+                "complete. Download it again."
+            )
     return info
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether there is a file of them, or an index with all its pieces."""
+    there = {path.name for path in folder.glob("*.safetensors") if kind_at(path) == "file"}
+    if any("-of-" not in name for name in there):
+        return True
+    indices = [path.name for path in folder.glob("*.index*.json")]
+    maps = [read_config(folder.parent, folder.name, name).get("weight_map") for name in indices]
+    return any(
+        isinstance(found, dict) and found and there.issuperset(map(str, found.values()))
+        for found in maps
+    )
 
 
 def remove(name: str) -> Path | None:

@@ -57,10 +57,15 @@ def select(repository: Repository, info: FamilyInfo, index: Mapping[str, object]
     """
     files = [index_of(repository), *_licences(repository)]
     variants: dict[str, str] = {}
-    parts = {part.folder for part in info.parts.values()}
-    for folder in sorted(parts):
+    parts = {part.folder: name for name, part in info.parts.items()}
+    for folder, part in sorted(parts.items()):
         inside = _inside(repository, folder)
         weights = _weights(repository.hub_id, folder, inside)
+        if not weights and not part.startswith(("tokenizer", "scheduler")):
+            raise BaseUnknown(
+                f"{repository.hub_id} has no weights of its {folder}: it is not complete. Choose "
+                "another repository of this model."
+            )
         chosen, variants[folder] = _once(weights)
         files += [*_small(inside, chosen, variants[folder]), *chosen]
     listed = [name for name, entry in index.items() if isinstance(entry, list)]
