@@ -513,6 +513,7 @@ class TestCommands:
         assert "tiny-base: Stable Diffusion 1.5" in done.stderr
         assert "tiny-base" in runner.invoke(cli.app, ["bases"]).stdout
         kept = runner.invoke(cli.app, ["bases", "remove", "tiny-base"], input="n\n")
+        assert "Jobs of a studio are not looked at." in kept.stderr
         assert kept.exit_code == 1 and "tiny-base" in settings.base_folders()
         gone = runner.invoke(cli.app, ["bases", "remove", "tiny-base", "--yes"])
         assert gone.exit_code == 0 and "tiny-base" not in settings.base_folders()

@@ -14,6 +14,7 @@ from tests.hub_server import Hub, hub_with
 from loraloom import families, settings
 from loraloom.families.installed import describe
 from loraloom.studio import audit, passwords
+from loraloom.studio.anchored import anchored
 from loraloom.studio.job import Task
 from loraloom.studio.rights import ALONE, Role
 from loraloom.studio.studio import Studio
@@ -193,6 +194,19 @@ def test_a_folder_of_this_machine_is_linked_and_shown(
     assert "which is gone" not in client.get("/settings/models").text
     assert client.delete("/api/v1/bases/starter").status_code == 409
     assert client.delete("/api/v1/bases/away").status_code == 404
+
+
+def test_a_base_that_a_job_names_by_its_path_is_kept(
+    client: TestClient, studio: Studio, folder: Path, tmp_path: Path
+) -> None:
+    own = settings.bases_folder() / "mine"
+    shutil.copytree(folder, own)
+    config = recipe.resolve({"base": str(own), "data": {"folder": str(tmp_path)}}, keep=False)
+    job = studio.jobs.add(anchored(config), "cups")
+    kept = client.delete("/api/v1/bases/mine")
+    assert kept.status_code == 409 and f"Job {job.id} needs the base" in kept.json()["detail"]
+    studio.jobs.cancel(job.id)
+    assert client.delete("/api/v1/bases/mine").status_code == 204
 
 
 def test_well_known_ones_of_each_family(client: TestClient) -> None:
