@@ -32,6 +32,10 @@ class Hub:
     """The next answer ends there, once."""
     pause_s: float = 0.0
     """Between pieces of 64 KiB."""
+    portal: bytes | None = None
+    """What something between answers to everything, with status 200."""
+    ranges_from: int | None = None
+    """Where it begins whatever it is asked for."""
     listed_bytes: int = 0
     """What it says that a large file has, instead of what it has."""
 
@@ -56,7 +60,9 @@ def hub_with(name: str, folder: Path) -> Iterator[Hub]:
 
         def _answer(self, *, body: bool) -> None:
             path, _, query = self.path.partition("?")
-            if path.startswith(f"/api/models/{name}/tree/"):
+            if hub.portal is not None:
+                self._send(200, hub.portal, body)
+            elif path.startswith(f"/api/models/{name}/tree/"):
                 self._send(200, json.dumps(self._tree()).encode(), body)
             elif path in (f"/api/models/{name}", f"/api/models/{name}/revision/main",
                           f"/api/models/{name}/revision/{hub.commit}"):  # fmt: skip
@@ -100,6 +106,7 @@ def hub_with(name: str, folder: Path) -> Iterator[Hub]:
             self, status: int, data: bytes, body: bool, code: str = "", contents: bool = False
         ) -> None:
             first = int(self.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+            first = first if hub.ranges_from is None else hub.ranges_from
             if contents and "Range" in self.headers:
                 status = 206
             self.send_response(status)

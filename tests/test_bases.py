@@ -1,6 +1,9 @@
 """Bases from the hub, from folders elsewhere and from files; and taking them away."""
 
+import errno
+import io
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +133,80 @@ class TestFromTheHub:
         assert (tmp_path / "file").read_bytes() == served.files[file.path]
         assert served.sent_bytes == file.size_bytes
 
+    @pytest.mark.parametrize("between", [{"portal": b"<html>Sign in"}, {"ranges_from": 0}])
+    def test_what_something_between_answers_spoils_nothing(
+        self, served: Hub, tmp_path: Path, between: dict[str, object]
+    ) -> None:
+        found = hub.look(NAME)
+        file = next(f for f in found.files if f.path.startswith("unet/diffusion_pytorch_model.saf"))
+        begun = hub.partial_of(tmp_path / "file")
+        begun.write_bytes(served.files[file.path][:1000])
+        for name, value in between.items():
+            setattr(served, name, value)
+        with pytest.raises(HubRefused, match=f"answered for {file.path} of {NAME} is not the hub"):
+            hub.fetch(found, file, tmp_path / "file")
+        assert begun.read_bytes() == served.files[file.path][:1000]
+        served.portal = served.ranges_from = None
+        hub.fetch(found, file, tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == served.files[file.path]
+
+    @pytest.mark.parametrize(
+        "answer", [b"<html>Sign in", b"[]", b"{}", b'{"id": 3, "siblings": 4}']
+    )
+    def test_a_listing_that_is_none(self, served: Hub, answer: bytes) -> None:
+        served.portal = answer
+        with pytest.raises(HubRefused, match=f"answered for {NAME} is not the hub"):
+            hub.look(NAME)
+
+    def test_a_disk_that_is_full_when_the_file_is_closed(
+        self, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = hub.look(NAME)
+        written = Path.open
+
+        class Full(io.BytesIO):
+            def close(self) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        def full(path: Path, *given: str, **more: str) -> object:
+            return Full() if path.name == "file.part" else written(path, *given, **more)
+
+        monkeypatch.setattr(Path, "open", full)
+        with pytest.raises(DiskFull, match=r"file\.part could not be written"):
+            hub.fetch(found, found.files[0], tmp_path / "file")
+
+    def test_a_file_that_cannot_be_moved_into_its_place(
+        self, served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(begun: Path, target: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        found = hub.look(NAME)
+        monkeypatch.setattr(Path, "replace", full)
+        with pytest.raises(DiskFull):
+            hub.fetch(found, found.files[0], tmp_path / "file")
+
+    @pytest.mark.parametrize(
+        "odd", ["../out.json", "unet/../../out.json", "/tmp/out.json", "unet//a.json", "a\\b.json",
+                "c:a.json", "unet/./a.json", "a\0.json"],
+    )  # fmt: skip
+    def test_a_listing_that_leads_out_of_its_folder(self, served: Hub, odd: str) -> None:
+        served.files[odd] = b"{}"
+        assert odd not in {file.path for file in hub.look(NAME).files}
+
+    @pytest.mark.parametrize("commit", ["../../x", "", "main", "f" * 39])
+    def test_a_commit_that_is_none(self, served: Hub, commit: str) -> None:
+        served.commit = commit
+        with pytest.raises(HubRefused, match="is not the hub, or a broken one"):
+            hub.look(NAME)
+
+    def test_folders_of_an_index_that_lead_elsewhere_are_not_wanted(self, repository: Path) -> None:
+        names = files_in(repository) | {"../evil/a.json", "guider/a.json"}
+        found = hub.Repository(NAME, "c", tuple(hub.RemoteFile(name, 1) for name in sorted(names)))
+        index = json.loads((repository / "model_index.json").read_text()) | {"../evil": ["a", "b"]}
+        chosen = {f.path for f in select(found, families.detect(repository).info, index).files}
+        assert "guider/a.json" in chosen and "../evil/a.json" not in chosen
+
     def test_what_was_begun_of_another_state_is_not_mixed_in(self, served: Hub) -> None:
         def stop(done: int, total: int) -> None:
             raise KeyboardInterrupt
@@ -175,6 +252,7 @@ class TestFromTheHub:
         index = json.loads((folder / "model_index.json").read_text())
         chosen = select(found, families.detect(folder).info, index)
         assert {f.path for f in chosen.files} == files_in(folder) - {"loraloom.toml"}
+        assert place.whole_base(folder) == families.detect(folder).info
 
 
 class TestRefusals:
@@ -199,6 +277,7 @@ class TestRefusals:
         [
             ("model_index.json", r"no model_index.json, but single files, such as single\.safe"),
             ("vae/", "has no folder 'vae'"),
+            ("vae/diffusion", "has no weights of its vae"),
             ("unet/diffusion_pytorch_model.", "no .safetensors of its unet, only files such as"),
         ],
     )
@@ -246,12 +325,21 @@ class TestRefusals:
             fetching.fetch(NAME)
         assert list(settings.base_folders()) == ["starter"]
 
+    def test_one_file_at_a_time_by_one_name(self, tmp_path: Path) -> None:
+        with (
+            locked(settings.bases_folder() / ".partial" / "one.lock", "it"),
+            pytest.raises(DatasetBusy, match="one"),
+        ):
+            adding.add(Wish(source=str(tmp_path / "one.safetensors")))
+
     def test_one_call_at_a_time(self, served: Hub) -> None:
         lock = settings.bases_folder() / ".partial" / "someone--tiny-base.lock"
         with locked(lock, "it"), pytest.raises(DatasetBusy, match=NAME):
             fetching.fetch(NAME)
 
-    @pytest.mark.parametrize("name", ["../x", ".hidden", "a/b", " x", "x\n", "", "x" * 101])
+    @pytest.mark.parametrize(
+        "name", ["../x", ".hidden", "a/b", " x", "x\n", "", "x" * 101, "字" * 70]
+    )
     def test_names(self, name: str, base: Path) -> None:
         with pytest.raises(BaseNameInvalid, match="letters"):
             place.free_folder(name)
@@ -266,7 +354,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("wish", "match"),
         [
-            (Wish(source="a/b/c"), "neither a folder nor a file, nor a model of the hub"),
+            (Wish(source="a/b/c"), "neither a folder nor a file that can be looked"),
+            (Wish(source="~nosuchuser/x"), "neither a folder nor a file that can be looked"),
+            (Wish(source="/" + "x" * 300), "neither a folder nor a file that can be looked"),
+            (Wish(source="~nosuchuser/a.safetensors"), "is not a file"),
+            (Wish(source="x" * 300 + "/a.safetensors"), "is not a file"),
             (Wish(source="a.safetensors", revision="x"), "A revision is for a model of the hub"),
             (Wish(source="a/b", prediction="epsilon"), "for single checkpoint files"),
             (Wish(source="a/b.safetensors"), "is not a file"),
@@ -277,7 +369,44 @@ class TestRefusals:
             adding.add(wish)
 
 
+WRONG = [
+    ("sd15", "unet", {"sample_size": math.inf}),
+    ("hunyuan_video15", "vae", {"latent_channels": "four"}),
+    ("hunyuan_video15", "transformer", {"target_size": None}),
+]
+
+
 class TestFolders:
+    @pytest.mark.parametrize(("family", "part", "wrong"), WRONG)
+    def test_what_breaks_a_list_of_bases_is_not_taken_in(
+        self, family: str, part: str, wrong: dict[str, object], tmp_path: Path, base: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        folder = tmp_path / "odd"
+        if family == "sd15":
+            shutil.copytree(base, folder)
+        else:
+            tiny_families.save(family, folder)
+        (folder / "loraloom.toml").unlink(missing_ok=True)
+        config = json.loads((folder / part / "config.json").read_text()) | wrong
+        (folder / part / "config.json").write_text(json.dumps(config).replace("Infinity", "1e999"))
+        with pytest.raises(BaseUnknown, match="files hold what is not possible"):
+            place.link(folder)
+        with hub_with("someone/odd", folder) as found:
+            monkeypatch.setenv("HF_ENDPOINT", found.address)
+            with pytest.raises(BaseUnknown, match="base someone/odd cannot be used"):
+                fetching.fetch("someone/odd")
+            assert not any(name.endswith(".safetensors") for name in found.fetched)
+        settings.bases_folder().mkdir(parents=True, exist_ok=True)
+        (settings.bases_folder() / "odd").symlink_to(folder)  # by hand
+        assert [one.name for one in installed()] == ["starter"]
+
+    def test_settings_of_a_base_that_are_none(self, base: Path, tmp_path: Path) -> None:
+        shutil.copytree(base, tmp_path / "odd")
+        (tmp_path / "odd" / "loraloom.toml").write_text("[defaults.samples]\nsteps = 'many'\n")
+        with pytest.raises(BaseUnknown, match="files hold what is not possible"):
+            place.link(tmp_path / "odd")
+
     def test_a_linked_folder_is_known_by_its_name_and_stays(
         self, repository: Path, tmp_path: Path
     ) -> None:
@@ -297,6 +426,25 @@ class TestFolders:
         with pytest.raises(BaseUnknown, match="no folder 'vae'"):
             place.link(tmp_path / "cut")
 
+    def test_parts_without_all_their_weights_are_not_linked(
+        self, base: Path, tmp_path: Path
+    ) -> None:
+        shutil.copytree(base, tmp_path / "cut")
+        vae = tmp_path / "cut" / "vae"
+        (file,) = vae.glob("*.safetensors")
+        names = [f"{file.stem}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+        file.rename(vae / names[0])
+        index = {"weight_map": {"a": names[0], "b": names[1]}}
+        (vae / f"{file.name}.index.json").write_text(json.dumps(index))
+        with pytest.raises(BaseUnknown, match=r"vae has no \.safetensors, or not all pieces"):
+            place.link(tmp_path / "cut")
+        (vae / names[1]).write_bytes(b"")
+        assert place.whole_base(tmp_path / "cut").id == "sd15"
+        for name in names:
+            (vae / name).unlink()
+        with pytest.raises(BaseUnknown, match=r"vae has no \.safetensors"):
+            place.link(tmp_path / "cut")
+
     def test_a_link_whose_folder_is_gone(self, base: Path, tmp_path: Path) -> None:
         shutil.copytree(base, tmp_path / "away")
         place.link(tmp_path / "away")
@@ -307,10 +455,28 @@ class TestFolders:
         place.remove("away")
         assert place.lost_links() == {}
 
+    def test_a_link_that_cannot_be_looked_at_hides_no_other(
+        self, base: Path, tmp_path: Path
+    ) -> None:
+        place.link(base, "whole")
+        inside = tmp_path / "inside"  # one of whose parts leads nowhere
+        shutil.copytree(base, inside)
+        place.link(inside, "a part")
+        (inside / "more").symlink_to("y" * 300)
+        (settings.bases_folder() / "odd").symlink_to("x" * 300)
+        assert {one.name for one in installed()} >= {"starter", "whole"}
+        assert list(place.lost_links()) == ["odd"]
+        with pytest.raises(BaseUnknown, match=r"link to x+, which is not there"):
+            families.detect("odd")
+        with pytest.raises(BaseUnknown, match="There is no base"):
+            families.detect("z" * 300)
+        place.remove("odd")
+        assert place.lost_links() == {}
+
     def test_removing(self, served: Hub) -> None:
         with pytest.raises(BaseKept, match="part of Loraloom"):
             place.remove("starter")
-        for name in ("other", "../home", ".partial"):
+        for name in ("other", "../home", ".partial", "x" * 300, "a\0b"):
             with pytest.raises(BaseUnknown, match="There is no base"):
                 place.remove(name)
         folder = fetching.fetch(NAME).folder
@@ -347,6 +513,7 @@ class TestCommands:
         assert "tiny-base: Stable Diffusion 1.5" in done.stderr
         assert "tiny-base" in runner.invoke(cli.app, ["bases"]).stdout
         kept = runner.invoke(cli.app, ["bases", "remove", "tiny-base"], input="n\n")
+        assert "Jobs of a studio are not looked at." in kept.stderr
         assert kept.exit_code == 1 and "tiny-base" in settings.base_folders()
         gone = runner.invoke(cli.app, ["bases", "remove", "tiny-base", "--yes"])
         assert gone.exit_code == 0 and "tiny-base" not in settings.base_folders()

@@ -14,6 +14,7 @@ from tests.hub_server import Hub, hub_with
 from loraloom import families, settings
 from loraloom.families.installed import describe
 from loraloom.studio import audit, passwords
+from loraloom.studio.anchored import anchored
 from loraloom.studio.job import Task
 from loraloom.studio.rights import ALONE, Role
 from loraloom.studio.studio import Studio
@@ -81,9 +82,12 @@ def test_one_that_is_stopped_goes_on_after_a_restart(
     until(lambda: hub.sent_bytes > 300_000)
     again = client.post("/api/v1/bases", json={"source": NAME})
     assert again.json()["name"] == "mine", "it is under way already"
+    for other in ({"name": "yours"}, {"revision": "v2"}):
+        refused = client.post("/api/v1/bases", json={"source": NAME} | other)
+        assert refused.status_code == 409 and "as 'mine'" in refused.json()["detail"]
     page = client.get("/settings/models").text
     assert 'hx-trigger="every 1s"' in page and "<progress" in page
-    assert client.post(f"/settings/models/additions/{NUMBER}/give-up").status_code == 303
+    assert client.post(f"/settings/models/additions/{NUMBER}/stop").status_code == 303
     assert "mine" not in settings.base_folders()
     sent, hub.sent_bytes, hub.pause_s = hub.sent_bytes, 0, 0.0
     with TestClient(create_app(studio, frozenset({"testserver"}))) as anew:
@@ -102,12 +106,53 @@ def test_what_was_fetched_of_a_stopped_one_is_removed(client: TestClient, hub: H
     hub.pause_s = 0.2
     client.post("/api/v1/bases", json={"source": NAME})
     until(lambda: hub.sent_bytes > 300_000)
-    assert client.delete(f"/api/v1/bases/additions/{NUMBER}").json()["id"] == NUMBER
-    assert addition(client)["stage"] == "unfinished"
-    assert client.delete(f"/api/v1/bases/additions/{NUMBER}").status_code == 200
+    busy = client.delete(f"/api/v1/bases/additions/{NUMBER}/fetched")
+    assert busy.status_code == 409 and "stop it first" in busy.json()["detail"]
+    for _ in range(2):
+        assert client.delete(f"/api/v1/bases/additions/{NUMBER}").json()["id"] == NUMBER
+        assert client.post(f"/settings/models/additions/{NUMBER}/stop").status_code == 303
+        left = addition(client)
+        assert left["stage"] == "unfinished", "stopping what is stopped changes nothing"
+        assert left["kept_bytes"] == left["done_bytes"] and int(str(left["kept_bytes"])) > 300_000
+    page = client.get("/settings/models").text
+    assert "Remove what was fetched of tiny-base?" in page and "Dismiss" not in page
+    assert client.delete(f"/api/v1/bases/additions/{NUMBER}/fetched").status_code == 204
     assert client.get("/api/v1/bases/additions").json() == []
     assert not list((settings.bases_folder() / ".partial").glob("*/"))
     assert client.get(f"/api/v1/bases/additions/{NUMBER}").status_code == 404
+
+
+def test_two_of_one_name(client: TestClient, hub: Hub, tmp_path: Path, folder: Path) -> None:
+    hub.pause_s = 0.2
+    client.post("/api/v1/bases", json={"source": NAME})
+    other = client.post("/api/v1/bases", json={"source": str(folder), "name": "tiny-base"})
+    assert other.status_code == 409 and "is on its way already" in other.json()["detail"]
+    client.delete(f"/api/v1/bases/additions/{NUMBER}")
+
+
+def test_one_whose_process_cannot_start(
+    client: TestClient, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.studio.additions.sys.executable", "/no/such/program")
+    client.post("/api/v1/bases", json={"source": NAME})
+    until(lambda: addition(client)["stage"] == "failed")
+    assert "could not be added" in str(addition(client)["error"])
+
+
+def test_dismissing_one_that_failed_keeps_what_was_fetched(client: TestClient, hub: Hub) -> None:
+    hub.pause_s = 0.2
+    client.post("/api/v1/bases", json={"source": NAME})
+    until(lambda: hub.sent_bytes > 300_000)
+    client.delete(f"/api/v1/bases/additions/{NUMBER}")
+    hub.gated = True
+    client.post("/api/v1/bases", json={"source": NAME})
+    until(lambda: addition(client)["stage"] == "failed")
+    page = client.get("/settings/models").text
+    assert "Dismiss" in page and "Remove what was fetched of tiny-base?" in page
+    client.post(f"/settings/models/additions/{NUMBER}/stop")
+    assert addition(client)["stage"] == "unfinished"
+    assert client.post(f"/settings/models/additions/{NUMBER}/remove").status_code == 303
+    assert client.get("/api/v1/bases/additions").json() == []
 
 
 def test_what_goes_wrong_is_told_on_the_page(client: TestClient, hub: Hub) -> None:
@@ -117,7 +162,10 @@ def test_what_goes_wrong_is_told_on_the_page(client: TestClient, hub: Hub) -> No
     assert "is gated: accept its licence at" in str(addition(client)["error"])
     page = client.get("/settings/models", headers={"Accept-Language": "zh-TW"}).text
     assert f"{NAME} 需要授權" in page and "every 1s" not in page
-    for body, status in (({"source": "a/b/c"}, 404), ({"source": NAME, "name": "../x"}, 422),
+    for body, status in (({"source": "a/b/c"}, 404), ({"source": "~nosuchuser/x"}, 404),
+                         ({"source": "/" + "x" * 300}, 404),
+                         ({"source": NAME, "name": "字" * 90}, 422),
+                         ({"source": NAME, "name": "../x"}, 422),
                          ({"source": NAME, "name": "starter"}, 409), ({}, 422)):  # fmt: skip
         assert client.post("/api/v1/bases", json=body).status_code == status, body
     refused = client.post("/settings/models", data={}, headers={"HX-Request": "true"})
@@ -146,6 +194,19 @@ def test_a_folder_of_this_machine_is_linked_and_shown(
     assert "which is gone" not in client.get("/settings/models").text
     assert client.delete("/api/v1/bases/starter").status_code == 409
     assert client.delete("/api/v1/bases/away").status_code == 404
+
+
+def test_a_base_that_a_job_names_by_its_path_is_kept(
+    client: TestClient, studio: Studio, folder: Path, tmp_path: Path
+) -> None:
+    own = settings.bases_folder() / "mine"
+    shutil.copytree(folder, own)
+    config = recipe.resolve({"base": str(own), "data": {"folder": str(tmp_path)}}, keep=False)
+    job = studio.jobs.add(anchored(config), "cups")
+    kept = client.delete("/api/v1/bases/mine")
+    assert kept.status_code == 409 and f"Job {job.id} needs the base" in kept.json()["detail"]
+    studio.jobs.cancel(job.id)
+    assert client.delete("/api/v1/bases/mine").status_code == 204
 
 
 def test_well_known_ones_of_each_family(client: TestClient) -> None:

@@ -5,15 +5,33 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from loraloom.errors import DiskFull, OutputUnwritable
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+def kind_at(path: Path) -> Literal["folder", "file", ""]:
+    """What is there, links followed; "" where nothing is, or it cannot be looked at."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    return "folder" if stat.S_ISDIR(mode) else "file"
+
+
+def expanded(text: str | Path) -> Path:
+    """With the home folder for "~", and as it is where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 @contextmanager

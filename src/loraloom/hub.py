@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.errors import HubRefused
-from loraloom.files import sync_file, telling_failures
+from loraloom.files import kind_at, sync_file, telling_failures
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 5
 """In a row in which not one byte came."""
@@ -58,16 +59,25 @@ def page(hub_id: str) -> str:
 
 def look(hub_id: str, revision: str | None = None) -> Repository:
     """What a repository holds, by default at its main branch. Raises HubRefused."""
-    with _telling_refusals(hub_id, revision or "main"):
-        from huggingface_hub import HfApi
+    try:
+        with _telling_refusals(hub_id, revision or "main"):
+            from huggingface_hub import HfApi
 
-        info = HfApi(endpoint=_endpoint()).model_info(
-            hub_id, revision=revision, files_metadata=True, timeout=_TIMEOUT_S
-        )
-    files = tuple(
-        RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else "")
-        for file in info.siblings or ()
-    )
+            info = HfApi(endpoint=_endpoint()).model_info(
+                hub_id, revision=revision, files_metadata=True, timeout=_TIMEOUT_S
+            )
+            files = tuple(
+                RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else "")
+                for file in info.siblings or ()
+                if _is_plain(file.rfilename)
+            )
+            if not _COMMIT.fullmatch(str(info.sha)):
+                raise ValueError(f"commit {info.sha!r}"[:100])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HubRefused(
+            f"What answered for {hub_id} is not the hub, or a broken one ({str(error)[:200]}). Is "
+            "there a page to sign in at, or a proxy between? What is fetched already is kept."
+        ) from error
     return Repository(hub_id, str(info.sha), files)
 
 
@@ -82,7 +92,7 @@ def fetch(
     `took` is told of bytes as they come, and of those that were there. Raises HubRefused, DiskFull,
     OutputUnwritable.
     """
-    if target.is_file():
+    if kind_at(target) == "file":
         took(file.size_bytes)
         return
     begun = partial_of(target)
@@ -96,7 +106,8 @@ def fetch(
         _receive_all(repository, file, begun, took)
     _check(repository, file, begun)
     sync_file(begun)
-    begun.replace(target)
+    with telling_failures(target):
+        begun.replace(target)
 
 
 def partial_of(target: Path) -> Path:
@@ -111,6 +122,12 @@ def client_errors() -> tuple[type[Exception], ...]:
         with suppress(ImportError):
             found.append(import_module(name).HTTPError)
     return tuple(found)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path of a listing stays in its folder, on every system."""
+    inside = all(part not in ("", ".", "..") for part in path.split("/"))
+    return inside and re.search(r"[\\:\x00-\x1f]", path) is None
 
 
 def _endpoint() -> str | None:
@@ -158,12 +175,18 @@ def _receive(
     with session.stream("GET", url, headers=headers, timeout=_TIMEOUT_S) as response:
         utils.hf_raise_for_status(response)
         goes_on = response.status_code == 206
-        with begun.open("ab" if goes_on else "wb") as stream:
+        told = response.headers.get("Content-Range" if goes_on else "Content-Length", "")
+        sound = told.startswith(f"bytes {have}-") if goes_on else told == str(file.size_bytes)
+        if have and not sound:
+            raise HubRefused(
+                f"What answered for {file.path} of {repository.hub_id} is not the hub: is there a "
+                "page to sign in at, or a proxy between? What is fetched already is kept."
+            )
+        with telling_failures(begun), begun.open("ab" if goes_on else "wb") as stream:
             if not goes_on:
                 took(-have)
             for chunk in response.iter_bytes():
-                with telling_failures(begun):
-                    stream.write(chunk)
+                stream.write(chunk)
                 took(len(chunk))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from loraloom.errors import BaseUnknown, ConfigInvalid
+from loraloom.files import expanded, kind_at
 from loraloom.hub import is_hub_id
 
 STARTER = "starter"
@@ -57,21 +59,22 @@ def bases_folder() -> Path:
 def base_folders() -> dict[str, Path]:
     """Name -> diffusers folder: the embedded base, and those in bases_folder()."""
     found = {STARTER: Path(str(files("loraloom") / "starter" / "base"))}
-    for index in sorted(bases_folder().glob("*/model_index.json")):
-        if not index.parent.name.startswith("."):
-            found[index.parent.name] = index.parent
+    inside = sorted(bases_folder().iterdir()) if kind_at(bases_folder()) == "folder" else []
+    for folder in inside:
+        if not folder.name.startswith(".") and kind_at(folder / "model_index.json") == "file":
+            found[folder.name] = folder
     return found
 
 
 def resolve_base(name: str | Path) -> Path:
     """The diffusers folder of a base given by name or path. Raises BaseUnknown."""
     known = base_folders()
-    folder = known.get(str(name), Path(name).expanduser())
-    if (folder / "model_index.json").is_file():
+    folder = known.get(str(name), expanded(name))
+    if kind_at(folder / "model_index.json") == "file":
         return folder
-    if folder.is_dir():
+    if kind_at(folder) == "folder":
         raise BaseUnknown(f"{folder} is not a diffusers folder: it has no model_index.json.")
-    if folder.is_file():
+    if kind_at(folder) == "file":
         raise BaseUnknown(
             f"{folder} is a file, and a base is a folder. Take a single checkpoint in once, with "
             f"`loraloom bases add {folder}`; then it is known by its name."
@@ -82,9 +85,9 @@ def resolve_base(name: str | Path) -> Path:
 
 def _hint(name: str, known: Mapping[str, Path]) -> str:
     """What was meant, or how it is got."""
-    link = bases_folder() / name
-    if link.is_symlink():
-        return f"It is a link to {link.readlink()}, which is not there: is its disk attached?"
+    with suppress(OSError, ValueError):  # no link, or no name that a file can have
+        target = (bases_folder() / name).readlink()
+        return f"It is a link to {target}, which is not there: is its disk attached?"
     tail = name.rpartition("/")[2]
     near = [tail] if tail in known else difflib.get_close_matches(name, known, n=1)
     if near:

@@ -9,7 +9,6 @@ import json
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from loraloom import hub
 from loraloom.bases import fetching, place
 from loraloom.bases.fetching import Progress
+from loraloom.dataset.lock import locked
 from loraloom.errors import BaseUnknown, ConfigInvalid, LoraloomError
 from loraloom.families import checkpoint
+from loraloom.files import expanded, kind_at
 
 _TELL_S = 0.3
 
@@ -42,14 +43,15 @@ def add(wish: Wish, progress: Progress = lambda done, total: None) -> tuple[str,
 
     What is there on the disk goes before a repository of the same name.
     """
-    path = Path(wish.source).expanduser()
+    path = expanded(wish.source)
     kind = kind_of(wish)
     if kind == "folder":
         folder, info = place.link(path, wish.name)
         return folder.name, f"{info.title}, linked to {folder.readlink()}"
     if kind == "file":
         folder = place.free_folder(wish.name or path.stem)
-        info = checkpoint.unpack(path, folder, wish.prediction)
+        with locked(folder.with_name(".partial") / f"{folder.name}.lock", folder.name, wait_s=0):
+            info = checkpoint.unpack(path, folder, wish.prediction)
         return folder.name, f"{info.title}, in {folder}"
     got = fetching.fetch(wish.source, wish.name, wish.revision, progress)
     only = f"; there are only {' and '.join(got.variants)} weights" if got.variants else ""
@@ -58,22 +60,23 @@ def add(wish: Wish, progress: Progress = lambda done, total: None) -> tuple[str,
 
 def kind_of(wish: Wish) -> Literal["folder", "file", "hub"]:
     """Where it comes from. Raises BaseUnknown, ConfigInvalid."""
-    path = Path(wish.source).expanduser()
-    on_hub = not path.exists() and hub.is_hub_id(wish.source)
-    is_file = path.is_file() or path.suffix in (".safetensors", ".ckpt")
+    path = expanded(wish.source)
+    there = kind_at(path)
+    on_hub = not there and hub.is_hub_id(wish.source)
+    is_file = there == "file" or path.suffix in (".safetensors", ".ckpt")
     if wish.revision and not on_hub:
         raise ConfigInvalid("A revision is for a model of the hub, and this is a path.")
     if wish.prediction and not is_file:
         raise ConfigInvalid("A prediction is for single checkpoint files; a folder tells its own.")
-    if path.is_dir():
+    if there == "folder":
         return "folder"
     if is_file:
         return "file"
     if on_hub:
         return "hub"
     raise BaseUnknown(
-        f"{wish.source!r} is neither a folder nor a file, nor a model of the hub: those are called "
-        "OWNER/NAME."
+        f"{wish.source!r} is neither a folder nor a file that can be looked at here, nor a model "
+        "of the hub: those are called OWNER/NAME."
     )
 
 

@@ -19,6 +19,7 @@ from loraloom.config_tree import toml_line
 from loraloom.dataset.lock import locked
 from loraloom.errors import BaseUnknown, DiskFull, LoraloomError
 from loraloom.families.info import FamilyInfo
+from loraloom.families.installed import describe
 from loraloom.families.parts import read_model_index
 from loraloom.files import sync_folder, telling_failures, write_atomic
 from loraloom.hub import Repository
@@ -145,6 +146,7 @@ def _look_into(repository: Repository, beside: Path) -> tuple[Selection, FamilyI
             if not is_weights(file):
                 hub.fetch(repository, file, beside / file.path)
         info = families.detect(beside).info
+        describe(str(beside))
     except BaseUnknown as error:
         raise BaseUnknown(str(error).replace(str(beside), repository.hub_id)) from error
     return select(repository, info, index), info

@@ -10,20 +10,24 @@ from pathlib import Path
 from loraloom import families
 from loraloom.errors import BaseKept, BaseNameInvalid, BaseUnknown, OutputExists
 from loraloom.families.info import FamilyInfo
-from loraloom.families.parts import part_folder
-from loraloom.files import sync_folder, telling_failures
+from loraloom.families.installed import describe
+from loraloom.families.parts import part_folder, read_config
+from loraloom.files import kind_at, sync_folder, telling_failures
 from loraloom.settings import STARTER, bases_folder
 
 _NAME = re.compile(r"\w[\w .+-]*")
 _LONGEST = 100
+_LONGEST_BYTES = 200
+"""What disks take, with room for what stands around a name on its way."""
 
 
 def free_folder(name: str) -> Path:
     """The folder of a base that is not there yet. Raises BaseNameInvalid, OutputExists."""
-    if not _NAME.fullmatch(name) or name != name.strip() or len(name) > _LONGEST:
+    too_long = len(name) > _LONGEST or len(name.encode(errors="replace")) > _LONGEST_BYTES
+    if not _NAME.fullmatch(name) or name != name.strip() or too_long:
         raise BaseNameInvalid(
             f"A base cannot be called {name[:200]!r}: up to {_LONGEST} letters, digits, spaces and "
-            ". + - _ are accepted."
+            f". + - _ are accepted, in {_LONGEST_BYTES} bytes (a Chinese character takes three)."
         )
     folder = bases_folder() / name
     if name == STARTER or folder.exists() or folder.is_symlink():
@@ -40,7 +44,7 @@ def link(source: Path, name: str | None = None) -> tuple[Path, FamilyInfo]:
 
     Raises BaseUnknown where it is no base or not complete, BaseNameInvalid, OutputExists.
     """
-    whole = source.expanduser().resolve()
+    whole = source.resolve()
     info = whole_base(whole)
     folder = free_folder(name or whole.name)
     with telling_failures(folder):
@@ -50,11 +54,30 @@ def link(source: Path, name: str | None = None) -> tuple[Path, FamilyInfo]:
 
 
 def whole_base(folder: Path) -> FamilyInfo:
-    """The family of a base that has all its parts. Raises BaseUnknown."""
+    """The family of a base that has all its parts and can be listed. Raises BaseUnknown."""
     info = families.detect(folder).info
-    for part in info.parts.values():
-        part_folder(folder, part)
+    describe(str(folder))
+    for name, part in info.parts.items():
+        inside = part_folder(folder, part)
+        if not name.startswith(("tokenizer", "scheduler")) and not _has_weights(inside):
+            raise BaseUnknown(
+                f"{inside} has no .safetensors, or not all pieces of them: the base is not "
+                "complete. Download it again."
+            )
     return info
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether there is a file of them, or an index with all its pieces."""
+    there = {path.name for path in folder.glob("*.safetensors") if kind_at(path) == "file"}
+    if any("-of-" not in name for name in there):
+        return True
+    indices = [path.name for path in folder.glob("*.index*.json")]
+    maps = [read_config(folder.parent, folder.name, name).get("weight_map") for name in indices]
+    return any(
+        isinstance(found, dict) and found and there.issuperset(map(str, found.values()))
+        for found in maps
+    )
 
 
 def remove(name: str) -> Path | None:
@@ -63,15 +86,15 @@ def remove(name: str) -> Path | None:
     if name == STARTER:
         raise BaseKept(f"The base {STARTER!r} is a part of Loraloom and cannot be removed.")
     folder = bases_folder() / name
-    if not _NAME.fullmatch(name) or not (folder.is_symlink() or folder.is_dir()):
+    elsewhere = linked_folder(name)
+    if not _NAME.fullmatch(name) or not (elsewhere or kind_at(folder) == "folder"):
         raise BaseUnknown(
             f"There is no base {name[:200]!r} in {bases_folder()}; `loraloom bases` lists them."
         )
     with telling_failures(folder):
         for left in bases_folder().glob(".removed-*"):  # when the machine stopped in the middle
             shutil.rmtree(left, ignore_errors=True)
-        if folder.is_symlink():
-            elsewhere = folder.readlink()
+        if elsewhere:
             folder.unlink()
             return elsewhere
         going = folder.with_name(f".removed-{secrets.token_hex(4)}")
@@ -83,10 +106,12 @@ def remove(name: str) -> Path | None:
 def lost_links() -> dict[str, Path]:
     """Name -> the folder that it is a link to, where that is gone."""
     links = [path for path in bases_folder().glob("*") if path.is_symlink()]
-    return {path.name: path.readlink() for path in sorted(links) if not path.exists()}
+    return {path.name: path.readlink() for path in sorted(links) if not kind_at(path)}
 
 
 def linked_folder(name: str) -> Path | None:
     """The folder elsewhere that a base is a link to."""
-    folder = bases_folder() / name
-    return folder.readlink() if folder.is_symlink() else None
+    try:
+        return (bases_folder() / name).readlink()
+    except (OSError, ValueError):  # no link, or no name that a file can have
+        return None

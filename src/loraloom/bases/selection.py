@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,13 +57,19 @@ def select(repository: Repository, info: FamilyInfo, index: Mapping[str, object]
     """
     files = [index_of(repository), *_licences(repository)]
     variants: dict[str, str] = {}
-    parts = {part.folder for part in info.parts.values()}
-    for folder in sorted(parts):
+    parts = {part.folder: name for name, part in info.parts.items()}
+    for folder, part in sorted(parts.items()):
         inside = _inside(repository, folder)
         weights = _weights(repository.hub_id, folder, inside)
+        if not weights and not part.startswith(("tokenizer", "scheduler")):
+            raise BaseUnknown(
+                f"{repository.hub_id} has no weights of its {folder}: it is not complete. Choose "
+                "another repository of this model."
+            )
         chosen, variants[folder] = _once(weights)
         files += [*_small(inside, chosen, variants[folder]), *chosen]
-    for folder in sorted(name for name, entry in index.items() if isinstance(entry, list)):
+    listed = [name for name, entry in index.items() if isinstance(entry, list)]
+    for folder in sorted(name for name in listed if re.fullmatch(r"\w+", name)):
         inside = _inside(repository, folder)  # such as a guider, which tells what it is made for
         if folder not in parts and not any(f.path.endswith(_HEAVY) for f in inside):
             files += _small(inside, [], "")

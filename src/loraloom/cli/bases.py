@@ -110,6 +110,7 @@ def remove(
     if not yes:
         folder = place.linked_folder(name)
         stays = f" It is a link; {folder} stays." if folder else " Runs that name it need it."
+        stays += " Jobs of a studio are not looked at."
         typer.confirm(f"Remove the base {name}?{stays}", abort=True, err=True)
     place.remove(name)
     messages.print(f"{name} is removed.", markup=False)

@@ -11,6 +11,7 @@ from loraloom.errors import BaseUnknown
 from loraloom.families.base import Family
 from loraloom.families.info import FamilyInfo
 from loraloom.families.parts import read_model_index
+from loraloom.families.profile import telling_nonsense
 from loraloom.settings import resolve_base
 
 
@@ -42,12 +43,13 @@ def detect(source: str | Path) -> Family:
     base = resolve_base(source)
     index = read_model_index(base)
     refusals = []
-    for family in _all().values():
-        if family.matches(base, index):
-            refusal = family.refusal(base)
-            if refusal is None:
-                return family
-            refusals.append(refusal)
+    with telling_nonsense(base):
+        for family in _all().values():
+            if family.matches(base, index):
+                refusal = family.refusal(base)
+                if refusal is None:
+                    return family
+                refusals.append(refusal)
     if refusals:
         raise BaseUnknown(refusals[0])
     titles = ", ".join(info.title for info in all_infos())

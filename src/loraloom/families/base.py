@@ -26,7 +26,7 @@ from loraloom.families.parts import (
     read_config,
     read_model_index,
 )
-from loraloom.families.profile import read_profile, variant_by_name
+from loraloom.families.profile import read_profile, telling_nonsense, variant_by_name
 from loraloom.families.shapes import text_shapes
 
 if TYPE_CHECKING:
@@ -314,8 +314,9 @@ class Family(ABC):
         return clips
 
     def profile(self, base: Path) -> BaseProfile:
-        """The base's own sizes and defaults; reads JSON and TOML only."""
-        return read_profile(self.info, base, self.variant(base))
+        """The base's own sizes and defaults; reads JSON and TOML only. Raises BaseUnknown."""
+        with telling_nonsense(base):
+            return read_profile(self.info, base, self.variant(base))
 
     def variant(self, base: Path) -> str:
         """Which of the family's variants a base is, as it tells itself; "" where it is none."""

@@ -20,7 +20,7 @@ from loraloom import families
 from loraloom.errors import BaseUnknown, OutputExists
 from loraloom.families.info import FamilyInfo
 from loraloom.families.parts import import_class
-from loraloom.files import sync_file, sync_folder, telling_failures
+from loraloom.files import kind_at, sync_file, sync_folder, telling_failures
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -85,7 +85,7 @@ def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Name -> shape of each tensor, and the metadata; no tensor is read."""
     from safetensors import SafetensorError, safe_open
 
-    if not file.is_file():
+    if kind_at(file) != "file":
         raise BaseUnknown(f"{file} is not a file. Give the path of a .safetensors checkpoint.")
     try:
         with safe_open(file, "pt") as opened:

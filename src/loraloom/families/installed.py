@@ -10,6 +10,7 @@ from loraloom.config import SamplesConfig
 from loraloom.config_tree import merge
 from loraloom.errors import BaseUnknown
 from loraloom.families.info import BaseProfile, FamilyInfo, PromptStyle
+from loraloom.families.profile import telling_nonsense
 from loraloom.kinds import read_data
 
 
@@ -58,6 +59,11 @@ def installed() -> list[Base]:
 
 def describe(name: str) -> Base:
     """One by its name or folder. Raises BaseUnknown."""
+    with telling_nonsense(name):
+        return _described(name)
+
+
+def _described(name: str) -> Base:
     family, folder = families.detect(name), settings.resolve_base(name)
     profile, info = family.profile(folder), family.info
     own = sampling(info, profile)

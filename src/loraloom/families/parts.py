@@ -128,7 +128,7 @@ def read_model_index(base: Path) -> dict[str, object]:
     path = base / "model_index.json"
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BaseUnknown(
             f"{base} is not a diffusers folder: its model_index.json cannot be read."
         ) from error
@@ -141,7 +141,7 @@ def read_config(base: Path, folder: str, name: str = "config.json") -> dict[str,
     """A part's config; empty where there is none that can be read."""
     try:
         config = json.loads((base / folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 

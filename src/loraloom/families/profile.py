@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,18 @@ from loraloom.config_tree import merge
 from loraloom.errors import BaseUnknown
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.families.parts import read_config, read_model_index
+
+
+@contextmanager
+def telling_nonsense(base: str | Path) -> Iterator[None]:
+    """Turn what the files of a base break into BaseUnknown: they are anybody's."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise BaseUnknown(
+            f"The base {base} cannot be used, as its files hold what is not possible ({error}). "
+            "Choose another copy of this model."
+        ) from error
 
 
 def read_profile(info: FamilyInfo, base: Path, variant: str) -> BaseProfile:

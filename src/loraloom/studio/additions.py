@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from loraloom.bases import adding, fetching, place
 from loraloom.bases.adding import Wish
-from loraloom.errors import BaseUnknown
+from loraloom.errors import BaseKept, BaseUnknown, OutputExists
+from loraloom.files import expanded
 from loraloom.settings import base_folders
 from loraloom.studio.child import tied_to_parent
 
@@ -39,6 +39,8 @@ class Addition:
     total_bytes: int = 0
     """0 where it is not known, as for what comes from this machine."""
     error: str = ""
+    kept_bytes: int = 0
+    """What is on the disk of one of the hub, to go on with."""
 
     @property
     def is_working(self) -> bool:
@@ -58,23 +60,34 @@ class Additions:
     def begin(self, wish: Wish) -> Addition:
         """Add a base, in the background; one that is under way already is only told.
 
-        Raises BaseUnknown, ConfigInvalid, BaseNameInvalid, OutputExists.
+        Raises BaseUnknown, ConfigInvalid, BaseNameInvalid, OutputExists; BaseKept where it is under
+        way by another name or of another revision.
         """
         kind = adding.kind_of(wish)
-        path = Path(wish.source).expanduser()
+        path = expanded(wish.source)
         usual = path.stem if kind == "file" else path.resolve().name
         number = _number(wish.source) if kind == "hub" else secrets.token_hex(8)
         with self._lock:
             known = self._all.get(number)
             if known is not None and known.is_working:
-                return known
+                if wish.name in (None, known.name) and wish.revision == known.wish.revision:
+                    return known
+                raise BaseKept(
+                    f"{wish.source} is on its way already, as {known.name!r} and of the revision "
+                    f"{known.wish.revision or 'main'!r}: stop that, or wait for it."
+                )
             name = place.free_folder(wish.name or usual).name
+            if any(one.is_working and one.name == name for one in self._all.values()):
+                raise OutputExists(
+                    f"A base {name!r} is on its way already: choose another name, or stop that one."
+                )
             one = self._all[number] = Addition(number, wish, name)
         threading.Thread(target=self._work, args=(one,), daemon=True).start()
         return one
 
     def all(self) -> list[Addition]:
-        """Those of this server, the oldest first, and what others have left unfinished."""
+        """Those of this server, the oldest first, and what others have left unfinished; as they
+        are now."""
         left = {_number(one.hub_id): one for one in fetching.unfinished()}
         here = base_folders()
         with self._lock:
@@ -85,7 +98,8 @@ class Additions:
                 number,
                 Addition(number, wish, one.name, "unfinished", one.there_bytes, one.total_bytes),
             )
-        return list(found.values())
+        kept = {number: one.there_bytes for number, one in left.items()}
+        return [replace(one, kept_bytes=kept.get(number, 0)) for number, one in found.items()]
 
     def get(self, number: str) -> Addition:
         """Raises BaseUnknown."""
@@ -94,10 +108,10 @@ class Additions:
             raise BaseUnknown("No such base is being added; it may have been given up.")
         return found
 
-    def give_up(self, number: str) -> Addition:
-        """Stop one that is on its way; of one that is not, remove what was fetched.
+    def stop(self, number: str) -> Addition:
+        """Stop one that is on its way, and tell of it no more; what was fetched stays.
 
-        Raises BaseUnknown, DatasetBusy.
+        Raises BaseUnknown.
         """
         one = self.get(number)
         with self._lock:
@@ -107,9 +121,17 @@ class Additions:
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_S)  # so that it can be asked for again at once
-        elif any(_number(left.hub_id) == number for left in fetching.unfinished()):
-            fetching.forget(one.wish.source)
         return one
+
+    def remove(self, number: str) -> None:
+        """Remove what was fetched of one that is stopped. Raises BaseUnknown, BaseKept,
+        DatasetBusy."""
+        one = self.get(number)
+        if one.is_working:
+            raise BaseKept(f"{one.wish.source} is on its way: stop it first, then remove it.")
+        fetching.forget(one.wish.source)
+        with self._lock:
+            self._all.pop(number, None)
 
     def close(self) -> None:
         """Stop what is under way; what is fetched stays."""
@@ -117,13 +139,18 @@ class Additions:
             process.send_signal(signal.SIGTERM)
 
     def _work(self, one: Addition) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "loraloom.bases.adding"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the server's to handle
-            preexec_fn=tied_to_parent(signal.SIGTERM),
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "loraloom.bases.adding"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is the server's to handle
+                preexec_fn=tied_to_parent(signal.SIGTERM),
+            )
+        except (OSError, subprocess.SubprocessError):
+            _LOG.exception("no process could be started to add the base %s", one.wish.source)
+            one.stage, one.error = "failed", _BROKE_OFF
+            return
         with self._lock:
             self._processes[one.id] = process
             given_up = self._all.get(one.id) is not one

@@ -8,7 +8,8 @@ from loraloom import families
 from loraloom.bases import place
 from loraloom.errors import BaseKept, BaseUnknown, ConfigInvalid
 from loraloom.families.installed import Base, describe, installed
-from loraloom.settings import base_folders
+from loraloom.files import kind_at
+from loraloom.settings import base_folders, bases_folder
 from loraloom.studio import audit
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, State
@@ -18,7 +19,7 @@ from loraloom.studio.rights import Person, check
 
 def for_adapter(base: str, family: str) -> Base | None:
     """The base that an adapter was made for, else one of its family; None: none is installed."""
-    if base and (base in base_folders() or Path(base).is_dir()):
+    if base and (base in base_folders() or kind_at(Path(base)) == "folder"):
         try:
             return describe(base)
         except BaseUnknown:
@@ -43,7 +44,10 @@ def remove(jobs: Jobs, database: Database, person: Person, name: str) -> None:
     Raises Forbidden, BaseKept, BaseUnknown, OutputUnwritable.
     """
     check(person, "manage")
-    needed = jobs.naming(name, (*HELD, State.QUEUED, State.PAUSED))
+    at_work = (*HELD, State.QUEUED, State.PAUSED)
+    needed = jobs.naming(name, at_work)
+    if not place.linked_folder(name):  # or by its path, which goes with it
+        needed += jobs.naming(str((bases_folder() / name).resolve()), at_work)
     if needed:
         raise BaseKept(
             f"Job {needed[-1]} needs the base {name!r}. Let it end or cancel it, then remove the "

@@ -67,6 +67,8 @@ class AdditionBody(BaseModel):
     total_bytes: int
     """0 where it is not known."""
     error: str
+    kept_bytes: int
+    """What is on the disk of it, to go on with."""
 
 
 @router.get("")
@@ -107,9 +109,15 @@ def show_addition(bench: BenchNow, owner: OwnerNow, addition: Number) -> Additio
 
 
 @router.delete("/additions/{addition}")
-def give_up_addition(bench: BenchNow, owner: OwnerNow, addition: Number) -> AdditionBody:
-    """Stop adding a base; of one that is stopped, remove what was fetched."""
-    return body(bench.additions.give_up(addition))
+def stop_addition(bench: BenchNow, owner: OwnerNow, addition: Number) -> AdditionBody:
+    """Stop adding a base; what was fetched stays, and asking for it again goes on."""
+    return body(bench.additions.stop(addition))
+
+
+@router.delete("/additions/{addition}/fetched", status_code=204)
+def remove_fetched(bench: BenchNow, owner: OwnerNow, addition: Number) -> None:
+    """Remove what was fetched of a base that is stopped."""
+    bench.additions.remove(addition)
 
 
 @router.delete("/{name}", status_code=204)

@@ -84,12 +84,19 @@ def add(
     return back(HERE)
 
 
-@router.post("/additions/{addition}/give-up")
-def give_up(bench: BenchNow, owner: OwnerNow, addition: Number) -> Response:
-    """Stop it; of one that is stopped, remove what was fetched."""
-    one = bench.additions.give_up(addition)
+@router.post("/additions/{addition}/stop")
+def stop(bench: BenchNow, owner: OwnerNow, addition: Number) -> Response:
+    """Stop it, and tell of it no more; what was fetched stays."""
+    one = bench.additions.stop(addition)
     told = _("Stopped; what was fetched is kept.") if one.is_working else ""
     return back(HERE, told)
+
+
+@router.post("/additions/{addition}/remove")
+def remove_fetched(bench: BenchNow, owner: OwnerNow, addition: Number) -> Response:
+    """Remove what was fetched of one that is stopped."""
+    bench.additions.remove(addition)
+    return back(HERE)
 
 
 @router.post("/{name}/remove")
