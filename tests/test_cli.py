@@ -275,7 +275,7 @@ def test_a_checkpoint_that_cannot_be_taken_in(
         with pytest.raises(SystemExit) as exit_info:
             cli.main(["bases", "add", str(file), *extra])
         assert exit_info.value.code == code and message in capsys.readouterr().err
-    assert not list((tmp_path / "home").glob("bases/*"))
+    assert not list((tmp_path / "home").glob("bases/[!.]*"))
 
 
 def test_bases_as_json() -> None:

@@ -564,7 +564,7 @@ def test_all_of_a_run_in_bfloat16(row: Row, base: Path, pictures: Path, tmp_path
         samples={"prompts": ["a hat " * 50], "steps": 2, "every_steps": 2},
     )  # fmt: skip
     events = list(train.run(config, tmp_path / "out"))
-    (sampled,) = [event for event in events if isinstance(event, Sampled)]
+    *_, sampled = [event for event in events if isinstance(event, Sampled)]
     assert _range(sampled.paths[0]) > 0
     assert all(math.isfinite(e.train_loss) for e in events if isinstance(e, Validated))
 

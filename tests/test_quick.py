@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from loraloom.config import AdapterConfig
 from loraloom.train.lora import inject
-from loraloom.train.quick import QuickLinear
+from loraloom.train.quick import SMALL, QuickLinear
 
 
 def model() -> nn.Module:
@@ -36,7 +36,7 @@ def results(forward: Callable[[Tensor], Tensor], layer: nn.Module, x: Tensor) ->
     trained = [weight for weight in layer.parameters() if weight.requires_grad]
     x = x.detach().requires_grad_()
     out = forward(x)
-    (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)).sum().backward()
+    out.backward(torch.linspace(-1, 1, out.numel()).bfloat16().to(out.dtype).view_as(out))
     assert x.grad is not None
     found = [out.detach(), x.grad, *(w.grad.clone() for w in trained if w.grad is not None)]
     for weight in trained:
@@ -75,3 +75,30 @@ def test_a_quantised_layer_is_pefts() -> None:
     inject(whole, AdapterConfig(rank=3, alpha=2.0), ["to_q", "to_k"], torch.Generator())
     assert not isinstance(whole["to_q"], QuickLinear)
     assert isinstance(whole["to_q"], lora.Linear)
+
+
+@pytest.mark.parametrize("rows", [5, 3000])
+def test_small_products_of_the_cpu_are_in_float32(rows: int) -> None:
+    layer, whole = adapted()
+    exact = torch.randn(rows, 12, generator=torch.Generator().manual_seed(3)).bfloat16()
+    expected = results(lambda x: lora.Linear.forward(layer, x), layer, exact.double())
+    layer.base_layer.bfloat16()
+    for name, weight in whole.named_parameters():
+        if "lora_" in name:
+            weight.data = weight.data.float()
+    base = results(layer.base_layer, layer, exact)
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return layer(x)  # type: ignore[no-any-return]
+
+    out, of_input, of_down, of_up = results(forward, layer, exact)
+    assert out.dtype == of_input.dtype == base[0].dtype == torch.bfloat16
+    assert of_down.dtype == of_up.dtype == torch.float32
+    for found, wanted in zip((out, of_input), expected[:2], strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=0.02, atol=0.05)
+    is_small = rows * 12 <= SMALL
+    for found, wanted in zip((of_down, of_up), expected[2:], strict=True):
+        error = (found.double() - wanted).abs().max() / wanted.abs().max()
+        assert error < (1e-6 if is_small else 0.02)
+        assert is_small or error > 1e-5
