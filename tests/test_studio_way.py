@@ -106,7 +106,7 @@ def test_from_a_zip_to_an_adapter_that_loads(page: Page, source: Path, tmp_path:
     page.locator("#blur form[action$='/take-out'] button.danger").click()
     expect(page.locator("#checks progress")).to_have_count(0, timeout=60_000)
     expect(page.locator("#blur")).to_have_count(0)
-    page.locator("#trigger-missing a[href$='action=fix']").click()
+    page.locator("#trigger-missing a[href*='action=fix']").click()
     page.locator("#preview form button.primary").click()
     expect(page.locator("#preview")).to_have_count(0)
     page.goto("/datasets/heroine/checks")
