@@ -79,7 +79,7 @@ def test_two_processes_equal_one_with_the_double_batch(tmp_path: Path) -> None:
     assert facts["processes"] == "2"
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_a_base_that_is_shared_out_trains_alike(tmp_path: Path) -> None:
     """Two processes with half of a transformer each, checkpointing, validation and samples."""
     base = tiny_families.save("flux", tmp_path / "base")

@@ -433,6 +433,7 @@ def picture_of(job: Job) -> bytes:
     return orders.picture_file(job.run_folder, 0).read_bytes()
 
 
+@pytest.mark.matrix
 def test_the_base_stays_for_the_next_pictures_until_a_run_needs_the_room(
     jobs: Jobs, base: Path, pictures: Path
 ) -> None:
@@ -459,6 +460,7 @@ def draw_with(drawer: Drawer | None, job: Job) -> Drawer | None:
     return running.close()
 
 
+@pytest.mark.matrix
 def test_a_drawer_that_died_in_between_is_replaced(jobs: Jobs, base: Path) -> None:
     first, second = (add_picture(jobs, base) for _ in range(2))
     drawer = draw_with(None, first)
