@@ -116,7 +116,10 @@ def test_from_a_zip_to_an_adapter_that_loads(page: Page, source: Path, tmp_path:
     page.goto("/datasets/heroine")
     expect(page.locator("li.shot")).to_have_count(17)
 
-    page.goto("/train/new?dataset=heroine&adapter.rank=4&schedule.steps=6&prior.images=0")
+    page.goto(
+        "/train/new?dataset=heroine&adapter.rank=4&schedule.steps=6&prior.images=0"
+        "&samples.every_steps=0"
+    )
     page.locator("[name=trigger]").fill(MIRA.trigger)
     page.locator("[name=name]").first.fill("Heroine")
     expect(page.locator("#go")).to_be_enabled()
