@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -66,6 +65,14 @@ def base_folders() -> dict[str, Path]:
     return found
 
 
+def linked_folder(name: str) -> Path | None:
+    """The folder elsewhere that a base is a link to."""
+    try:
+        return (bases_folder() / name).readlink()
+    except (OSError, ValueError):  # no link, or no name that a file can have
+        return None
+
+
 def resolve_base(name: str | Path) -> Path:
     """The diffusers folder of a base given by name or path. Raises BaseUnknown."""
     known = base_folders()
@@ -85,8 +92,7 @@ def resolve_base(name: str | Path) -> Path:
 
 def _hint(name: str, known: Mapping[str, Path]) -> str:
     """What was meant, or how it is got."""
-    with suppress(OSError, ValueError):  # no link, or no name that a file can have
-        target = (bases_folder() / name).readlink()
+    if target := linked_folder(name):
         return f"It is a link to {target}, which is not there: is its disk attached?"
     tail = name.rpartition("/")[2]
     near = [tail] if tail in known else difflib.get_close_matches(name, known, n=1)

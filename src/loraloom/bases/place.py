@@ -11,9 +11,9 @@ from loraloom import families
 from loraloom.errors import BaseKept, BaseNameInvalid, BaseUnknown, OutputExists
 from loraloom.families.info import FamilyInfo
 from loraloom.families.installed import describe
-from loraloom.families.parts import part_folder, read_config
+from loraloom.families.parts import has_weights, part_folder, read_config
 from loraloom.files import kind_at, sync_folder, telling_failures
-from loraloom.settings import STARTER, bases_folder
+from loraloom.settings import STARTER, bases_folder, linked_folder
 
 _NAME = re.compile(r"\w[\w .+-]*")
 _LONGEST = 100
@@ -59,7 +59,7 @@ def whole_base(folder: Path) -> FamilyInfo:
     describe(str(folder))
     for name, part in info.parts.items():
         inside = part_folder(folder, part)
-        if not name.startswith(("tokenizer", "scheduler")) and not _has_weights(inside):
+        if has_weights(name) and not _whole(inside):
             raise BaseUnknown(
                 f"{inside} has no .safetensors, or not all pieces of them: the base is not "
                 "complete. Download it again."
@@ -67,7 +67,7 @@ def whole_base(folder: Path) -> FamilyInfo:
     return info
 
 
-def _has_weights(folder: Path) -> bool:
+def _whole(folder: Path) -> bool:
     """Whether there is a file of them, or an index with all its pieces."""
     there = {path.name for path in folder.glob("*.safetensors") if kind_at(path) == "file"}
     if any("-of-" not in name for name in there):
@@ -107,11 +107,3 @@ def lost_links() -> dict[str, Path]:
     """Name -> the folder that it is a link to, where that is gone."""
     links = [path for path in bases_folder().glob("*") if path.is_symlink()]
     return {path.name: path.readlink() for path in sorted(links) if not kind_at(path)}
-
-
-def linked_folder(name: str) -> Path | None:
-    """The folder elsewhere that a base is a link to."""
-    try:
-        return (bases_folder() / name).readlink()
-    except (OSError, ValueError):  # no link, or no name that a file can have
-        return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from loraloom.errors import BaseUnknown
 from loraloom.families.info import FamilyInfo
+from loraloom.families.parts import has_weights
 from loraloom.hub import RemoteFile, Repository
 
 INDEX = "model_index.json"
@@ -61,7 +62,7 @@ def select(repository: Repository, info: FamilyInfo, index: Mapping[str, object]
     for folder, part in sorted(parts.items()):
         inside = _inside(repository, folder)
         weights = _weights(repository.hub_id, folder, inside)
-        if not weights and not part.startswith(("tokenizer", "scheduler")):
+        if not weights and has_weights(part):
             raise BaseUnknown(
                 f"{repository.hub_id} has no weights of its {folder}: it is not complete. Choose "
                 "another repository of this model."

@@ -106,9 +106,10 @@ def remove(
     loraloom bases remove FLUX.1-dev
     """
     from loraloom.bases import place
+    from loraloom.settings import linked_folder
 
     if not yes:
-        folder = place.linked_folder(name)
+        folder = linked_folder(name)
         stays = f" It is a link; {folder} stays." if folder else " Runs that name it need it."
         stays += " Jobs of a studio are not looked at."
         typer.confirm(f"Remove the base {name}?{stays}", abort=True, err=True)

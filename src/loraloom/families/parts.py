@@ -76,6 +76,11 @@ class Parts:
                 setattr(self, part.name, getattr(others, part.name))
 
 
+def has_weights(name: PartName) -> bool:
+    """Whether a part is a network."""
+    return not name.startswith(("tokenizer", "scheduler"))
+
+
 def text_parts(names: Collection[PartName]) -> tuple[PartName, ...]:
     """Those that texts are encoded with, text encoders first."""
     return tuple(p for p in ALL_PARTS if p in names and p.startswith(("text_", "tokenizer")))

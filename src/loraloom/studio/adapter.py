@@ -106,6 +106,12 @@ def project_of(used: Iterable[Adapter]) -> int | None:
     return next((one.project_id for one in used if one.project_id is not None), None)
 
 
+def clean_tags(given: Iterable[str]) -> list[str]:
+    """In lower case, each once."""
+    words = (tag.replace("\0", "").strip().lower()[:40] for tag in given)
+    return list(dict.fromkeys(filter(None, words)))
+
+
 def as_adapter(row: Row[Any]) -> Adapter:
     """What a row of the table says."""
     values = {**row._mapping}

@@ -9,7 +9,7 @@ from loraloom.bases import place
 from loraloom.errors import BaseKept, BaseUnknown, ConfigInvalid
 from loraloom.families.installed import Base, describe, installed
 from loraloom.files import kind_at
-from loraloom.settings import base_folders, bases_folder
+from loraloom.settings import base_folders, bases_folder, linked_folder
 from loraloom.studio import audit
 from loraloom.studio.database import Database
 from loraloom.studio.job import HELD, State
@@ -46,7 +46,7 @@ def remove(jobs: Jobs, database: Database, person: Person, name: str) -> None:
     check(person, "manage")
     at_work = (*HELD, State.QUEUED, State.PAUSED)
     needed = jobs.naming(name, at_work)
-    if not place.linked_folder(name):  # or by its path, which goes with it
+    if not linked_folder(name):  # or by its path, which goes with it
         needed += jobs.naming(str((bases_folder() / name).resolve()), at_work)
     if needed:
         raise BaseKept(

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, sel
 from loraloom.errors import AdapterUnknown
 from loraloom.kinds import Kind
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import FILE, MOST_TAGS, SUFFIX, Adapter, as_adapter
+from loraloom.studio.adapter import FILE, MOST_TAGS, SUFFIX, Adapter, as_adapter, clean_tags
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, State, Task
@@ -46,10 +46,7 @@ class Edit(NamedEdit):
     @field_validator("tags")
     @classmethod
     def _words(cls, tags: list[str] | None) -> list[str] | None:
-        if tags is None:
-            return None
-        words = [tag.replace("\0", "").strip().lower()[:40] for tag in tags]
-        return list(dict.fromkeys(word for word in words if word))
+        return tags if tags is None else clean_tags(tags)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from loraloom.dataset.reference import is_stored
 from loraloom.errors import AdapterUnreadable, BaseUnknown, LoraloomError
 from loraloom.files import sync_folder, telling_failures
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import FILE, MOST_TAGS
+from loraloom.studio.adapter import FILE, MOST_TAGS, clean_tags
 from loraloom.studio.job import Job
 from loraloom.studio.rights import Visibility
 
@@ -156,10 +156,11 @@ def sha256_of(path: Path) -> str:
 
 
 def _common(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    tags = clean_tags(metadata.get("modelspec.tags", "").split(","))
     return {
         "token": secrets.token_hex(4),
         "description": metadata.get("modelspec.description", "").replace("\0", "").strip()[:5000],
-        "tags": json.dumps(_tags(metadata.get("modelspec.tags", "")), ensure_ascii=False),
+        "tags": json.dumps(tags[:MOST_TAGS], ensure_ascii=False),
         "sha256": sha256_of(path),
         "size_bytes": path.stat().st_size,
         "scale": 1.0,
@@ -169,11 +170,6 @@ def _common(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         "alias": "",
         "trashed_at": None,
     }
-
-
-def _tags(text: str) -> list[str]:
-    words = (tag.replace("\0", "").strip().lower()[:40] for tag in text.split(","))
-    return list(dict.fromkeys(filter(None, words)))[:MOST_TAGS]
 
 
 def _family(base: str, metadata: Mapping[str, str]) -> str:

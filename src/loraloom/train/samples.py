@@ -37,9 +37,8 @@ def sample(
     second: list[PartName] = [p for p in family.info.parts if p == "denoiser_2"]
     parts.take(setup.load(second))
     pipe = family.pipeline(parts)
-    if (
-        setup.config.shard_base and not family.info.frames
-    ):  # all processes alike, whatever memory each has
+    if setup.config.shard_base and not family.info.frames:
+        # Whatever memory each process has, all must do alike.
         latents.in_tiles(pipe.vae)
     multiple = profile.size_multiple_px
     side_px = profile.native_px // multiple * multiple

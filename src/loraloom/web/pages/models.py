@@ -14,7 +14,7 @@ from loraloom.bases import place
 from loraloom.bases.adding import Wish
 from loraloom.config_tree import as_model
 from loraloom.families.installed import Base, installed
-from loraloom.settings import STARTER, bases_folder
+from loraloom.settings import STARTER, bases_folder, linked_folder
 from loraloom.studio import bases
 from loraloom.studio.job import Task
 from loraloom.studio.studio import Studio
@@ -64,7 +64,7 @@ def show(request: Request, studio: StudioNow, bench: BenchNow, person: PersonNow
 
 def _shown(studio: Studio, base: Base) -> Shown:
     runs = len(studio.jobs.naming(base.name, task=Task.TRAIN))
-    return Shown(base, runs, place.linked_folder(base.name))
+    return Shown(base, runs, linked_folder(base.name))
 
 
 @router.post("")
