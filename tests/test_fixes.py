@@ -77,6 +77,8 @@ def test_the_next_measure_where_memory_was_short(
     assert "gradient_checkpointing False True" in told
     assert "steps take a third longer" in told
     assert "gradient_checkpointing" in text_of(client.get(f"/train/{job}").text)  # known by now
+    chinese = client.get(f"/train/{job}", headers={"Accept-Language": "zh-TW"}).text
+    assert "每步多花三分之一的時間" in text_of(chinese)
     made = client.post(f"/api/v1/jobs/{job}/fix").json()["id"]
     changes = described.changed(studio.jobs.get(job), studio.jobs.get(made))
     assert changes == {"gradient_checkpointing": [False, True]}

@@ -63,7 +63,8 @@ def _gradients(
 
 
 def test_nothing_is_asked_outside_a_mask(base: Path, pictures: Path, tmp_path: Path) -> None:
-    setup, tensors, live = _ready(tiny.config(base, pictures), tmp_path / "out")
+    config = tiny.config(base, pictures, data={"mask_prior": 0.0})
+    setup, tensors, live = _ready(config, tmp_path / "out")
     masked = next(e for e in setup.examples if e.mask)
     plain = replace(masked, mask=None, mask_sha256="")
     gradient = _gradients(setup, tensors, live, (masked, plain))
@@ -76,7 +77,7 @@ def test_nothing_is_asked_outside_a_mask(base: Path, pictures: Path, tmp_path: P
 def test_the_floor_is_the_weight_outside(
     base: Path, pictures: Path, tmp_path: Path, floor: float
 ) -> None:
-    config = tiny.config(base, pictures, data={"mask_floor": floor})
+    config = tiny.config(base, pictures, data={"mask_floor": floor, "mask_prior": 0.0})
     setup, tensors, live = _ready(config, tmp_path / "out")
     masked = next(e for e in setup.examples if e.mask)
     plain = replace(masked, mask=None, mask_sha256="")
@@ -86,6 +87,45 @@ def test_the_floor_is_the_weight_outside(
     edge, mean = whole.shape[-1] // 2, (1 + floor) / 2
     torch.testing.assert_close(half[..., :edge], whole[..., :edge] / mean)
     torch.testing.assert_close(half[..., edge:], whole[..., edge:] * floor / mean)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_outside_a_mask_the_base_is_asked_for(
+    base: Path, pictures: Path, tmp_path: Path, ratio: float
+) -> None:
+    config = tiny.config(base, pictures, data={"mask_prior": 0.5}, text_encoder={"ratio": ratio})
+    setup, tensors, live = _ready(config, tmp_path / "out")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in live.trained.values():
+            weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
+    masked = next(e for e in setup.examples if e.mask)
+    inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
+    outputs: list[torch.Tensor] = []
+
+    def catch(_: object, given: tuple[torch.Tensor, ...], out: tuple[torch.Tensor, ...]) -> None:
+        inputs.append((given[0], given[1]))
+        outputs.append(out[0])
+        if out[0].requires_grad:
+            out[0].retain_grad()
+
+    live.parts.denoiser.register_forward_hook(catch)
+    batch_loss(setup, live, tensors, (masked,), 3, 0).backward()  # type: ignore[no-untyped-call]
+    (x, t), (again, _) = inputs
+    predicted, of_base = outputs
+    assert torch.equal(x, again)
+    fresh = setup.family.load(base)
+    with torch.no_grad():
+        texts = setup.family.encode_text(fresh, [masked.caption])
+        context = setup.family.collate(texts)["context"]
+        alone = fresh.denoiser(x, t, context, return_dict=False)[0]
+    torch.testing.assert_close(of_base, alone, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(predicted, of_base, atol=1e-3)
+    edge, gradient = predicted.shape[-1] // 2, predicted.grad
+    assert gradient is not None
+    # The mean of squares over the half outside, times the weight.
+    wanted = 0.5 * 2 * (predicted - of_base) / (predicted.numel() / 2)
+    torch.testing.assert_close(gradient[..., edge:], wanted.detach()[..., edge:])
 
 
 def test_mirrored_pictures_have_mirrored_masks(base: Path, pictures: Path, tmp_path: Path) -> None:

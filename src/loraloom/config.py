@@ -78,6 +78,10 @@ class DataConfig(Section):
         0.0, ge=0, le=1, description="weight of what lies outside a picture's mask; 1: masks are "
         "not used"
     )  # fmt: skip
+    mask_prior: float = Field(
+        1.0, ge=0, le=10, description="weight of what the base itself predicts outside a mask, so "
+        "that it stays as it was there; takes a third more time; 0: nothing is asked there"
+    )  # fmt: skip
 
     @property
     def folders(self) -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,8 @@ class Fix:
     """As --set takes them."""
     changes: Mapping[str, list[Any]]
     """Dotted setting -> its old and its new value."""
-    cost: str
-    """What it costs beside; "" where it costs nothing."""
+    costs: tuple[str, ...]
+    """What each of them costs beside."""
 
 
 def fix(job: Job, plans: Plans, *, makes_plan: bool = True) -> Fix | None:
@@ -75,16 +75,16 @@ def _smaller(tree: Tree, plan: Plan) -> Fix | None:
         if measure.fits and measure.peak_mib < plan.unchanged.peak_mib:
             taken = plan.measures[1 : count + 1]  # less those whose setting a later one goes beyond
             costs = [one.cost for one in taken if one.settings[-1] in measure.settings]
-            return _changed(tree, measure.settings, "; ".join(costs))
+            return _changed(tree, measure.settings, costs)
     return None
 
 
-def _changed(tree: Tree, settings: list[str], cost: str = "") -> Fix:
+def _changed(tree: Tree, settings: Sequence[str], costs: Iterable[str] = ()) -> Fix:
     changes = described.differences(tree, _merged(tree, settings))
-    return Fix(tuple(settings), changes, cost)
+    return Fix(tuple(settings), changes, tuple(costs))
 
 
-def _merged(tree: Tree, settings: list[str] | tuple[str, ...]) -> Tree:
+def _merged(tree: Tree, settings: Sequence[str]) -> Tree:
     for text in settings:
         tree = config_tree.merge(tree, config_tree.parse_assignment(text))
     return tree

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from loraloom.families.base import Condition
 from loraloom.train import batches, lora, loss, masking
 from loraloom.train.batches import Example
 from loraloom.train.cache import TensorCache
@@ -31,11 +32,12 @@ def batch_loss(
     config, learned = setup.config, live.objective
     mine = setup.processes.share(len(batch))
     places = range(number * len(batch), (number + 1) * len(batch))[mine]
-    whole, batch = len(batch), batch[mine]
+    whole, batch = batch, batch[mine]
     picks = [
         batches.pick(example, config.data, config.seed, step, place)
         for example, place in zip(batch, places, strict=True)
     ]
+    captions = [pick.caption for pick in picks]
     latents, noises, masks = [], [], []
     for pick in picks:
         latent = tensors[setup.latent_key(pick.example, pick.mirrored)]
@@ -47,21 +49,31 @@ def batch_loss(
     x0 = torch.stack(latents).to(setup.device)  # (B, C, …)
     noise = torch.stack(noises).to(setup.device)
     start = uniform(stream(config.seed, "timesteps", step, number))
-    t = learned.draw(start, whole, x0[0, 0].numel() // setup.family.info.patch**2)[mine]
+    t = learned.draw(start, len(whole), x0[0, 0].numel() // setup.family.info.patch**2)[mine]
     x_t = learned.add_noise(x0, noise, t).to(setup.dtype)
     weight = learned.weight(t) * torch.tensor([e.weight for e in batch], device=setup.device)
 
-    trained = step <= setup.text_encoder_steps
-    with autocast(setup.device, setup.dtype):
-        conditions = live.texts([pick.caption for pick in picks], trained=trained)
-        sizes = [pick.example.geometry(pick.mirrored) for pick in picks]
+    sizes = [pick.example.geometry(pick.mirrored) for pick in picks]
+
+    def predict(conditions: Sequence[Condition]) -> Tensor:
         condition = batch_condition(setup.family, conditions, sizes, x_t)
-        predicted = setup.family.predict(
+        return setup.family.predict(
             live.parts.denoiser, x_t, t, condition, timesteps=learned.length
         )
-    wanted = learned.target(x0, noise, t)
+
+    trained = step <= setup.text_encoder_steps
+    with autocast(setup.device, setup.dtype):
+        conditions = live.texts(captions, trained=trained)
+        predicted = predict(conditions)
+    wanted, ratio = learned.target(x0, noise, t), learned.noise_ratio(t)
     cells = masking.stack(masks, x0)
-    each = loss.of_pictures(config.objective, predicted, wanted, learned.noise_ratio(t), cells)
+    each = loss.of_pictures(config.objective, predicted, wanted, ratio, cells)
+    if masking.holds_base(setup, whole):
+        with live.without_adapter(), autocast(setup.device, setup.dtype):
+            of_base = predict(live.texts.of_base(captions))
+        if cells is not None:
+            outside = loss.of_pictures(config.objective, predicted, of_base, ratio, 1 - cells)
+            each = each + config.data.mask_prior * outside
     return (weight * each).mean()
 
 

@@ -119,6 +119,20 @@ def copy_into(trained: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor]) 
 
 
 @contextmanager
+def switched_off(models: Iterable[nn.Module]) -> Iterator[None]:
+    """Within, the models compute as they do without their adapters."""
+    modules = (module for model in models for module in model.modules())
+    layers: list[Any] = [module for module in modules if isinstance(module, BaseTunerLayer)]
+    try:
+        for layer in layers:
+            layer._disable_adapters = True  # peft's own way changes what requires gradients
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
+
+
+@contextmanager
 def dropout(
     models: Iterable[nn.Module], probability: float, generator: torch.Generator
 ) -> Iterator[None]:

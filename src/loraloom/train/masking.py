@@ -36,6 +36,11 @@ def weights(
     return (floor + (1 - floor) * covered).view(*shape, *covered.shape)
 
 
+def holds_base(setup: Setup, batch: Sequence[Example]) -> bool:
+    """Whether the base's own prediction is asked for outside the masks of a batch."""
+    return setup.config.data.mask_prior > 0 and any(map(setup.masked, batch))
+
+
 def stack(masks: Sequence[Tensor | None], latents: Tensor) -> Tensor | None:
     """The masks of a batch (B, 1, …, h, w), of latents (B, C, …, h, w); None where none has one."""
     if all(mask is None for mask in masks):

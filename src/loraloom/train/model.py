@@ -57,6 +57,12 @@ class Model:
         if changed:
             self.texts.forget()
 
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """Within, the base is alone, and nothing is learnt."""
+        with torch.no_grad(), lora.switched_off(self.components.values()):
+            yield
+
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint needs: adapter and optimiser state."""
         state = optimiser.state_tensors(self.optimiser)

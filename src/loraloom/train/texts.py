@@ -22,6 +22,10 @@ class FrozenTexts:
         assert not trained, "there is no text encoder to train"
         return [self._look_up(caption) for caption in captions]
 
+    def of_base(self, captions: Sequence[str]) -> list[Condition]:
+        """Those that the base would have; here the same."""
+        return self(captions, trained=False)
+
     def forget(self) -> None:
         """Nothing: these never change."""
 
@@ -38,21 +42,29 @@ class TrainedTexts:
         self._parts = parts
         self._clip_skip = clip_skip
         self._kept: dict[str, Condition] = {}
+        self._of_base: dict[str, Condition] = {}
 
     def __call__(self, captions: Sequence[str], *, trained: bool) -> list[Condition]:
         """One condition a caption, with gradients if `trained`."""
         if trained:
             self.forget()
             return self._encode(captions)
-        with torch.no_grad():
-            for caption in captions:
-                if caption not in self._kept:
-                    self._kept[caption] = self._encode([caption])[0]
-        return [self._kept[caption] for caption in captions]
+        return self._keep(self._kept, captions)
+
+    def of_base(self, captions: Sequence[str]) -> list[Condition]:
+        """Those that the base would have; asked for while its adapter is off."""
+        return self._keep(self._of_base, captions)
 
     def forget(self) -> None:
         """Encode anew: the weights have changed."""
         self._kept.clear()
+
+    def _keep(self, kept: dict[str, Condition], captions: Sequence[str]) -> list[Condition]:
+        with torch.no_grad():
+            for caption in captions:
+                if caption not in kept:
+                    kept[caption] = self._encode([caption])[0]
+        return [kept[caption] for caption in captions]
 
     def _encode(self, captions: Sequence[str]) -> list[Condition]:
         return self._family.encode_text(self._parts, captions, clip_skip=self._clip_skip)

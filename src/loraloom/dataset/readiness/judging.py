@@ -86,25 +86,54 @@ def judge_cast(tints: Sequence[colour.Tint]) -> Iterator[Finding]:
 
 def judge_size(count: int, kind: Kind, *, moving: bool = False) -> Iterator[Finding]:
     """Too few or too many pictures for the kind, or clips."""
-    sizes, what = (clips(), "clips") if moving else (info(kind), "pictures")
+    if moving:
+        yield from _judge_clips_size(count)
+        return
+    sizes, few = info(kind), Severity.WARNING
     if count < sizes.recommended_from:
+        if count >= sizes.minimum:
+            few = Severity.HINT
+        wanted = f"{sizes.recommended_from} to {sizes.recommended_to}"
         yield Finding(
             "too-few",
-            Severity.WARNING if count < sizes.minimum else Severity.HINT,
+            few,
             "",
-            f"{count} {what}; {sizes.recommended_from} to {sizes.recommended_to} are recommended"
-            f"{'' if moving else ' for this kind'}, {sizes.minimum} at least.",
+            f"{count} pictures; {wanted} are recommended for this kind, {sizes.minimum} at least.",
             float(count),
             float(sizes.minimum),
-            f"Add {sizes.recommended_from - count} more {what} that differ from these.",
+            f"Add {sizes.recommended_from - count} more pictures that differ from these.",
         )
     if count > sizes.maximum:
         yield Finding(
             "too-many",
             Severity.WARNING,
             "",
-            f"{count} {what}; beyond {sizes.maximum} a set{'' if moving else ' of this kind'} "
-            "gains nothing.",
+            f"{count} pictures; beyond {sizes.maximum} a set of this kind gains nothing.",
+            float(count),
+            float(sizes.maximum),
+            f"Keep the best {sizes.recommended_to} to {sizes.maximum}.",
+        )
+
+
+def _judge_clips_size(count: int) -> Iterator[Finding]:
+    sizes = clips()
+    if count < sizes.recommended_from:
+        wanted = f"{sizes.recommended_from} to {sizes.recommended_to}"
+        yield Finding(
+            "too-few",
+            Severity.WARNING if count < sizes.minimum else Severity.HINT,
+            "",
+            f"{count} clips; {wanted} are recommended, {sizes.minimum} at least.",
+            float(count),
+            float(sizes.minimum),
+            f"Add {sizes.recommended_from - count} more clips that differ from these.",
+        )
+    if count > sizes.maximum:
+        yield Finding(
+            "too-many",
+            Severity.WARNING,
+            "",
+            f"{count} clips; beyond {sizes.maximum} a set gains nothing.",
             float(count),
             float(sizes.maximum),
             f"Keep the best {sizes.recommended_to} to {sizes.maximum}.",

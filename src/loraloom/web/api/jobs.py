@@ -244,7 +244,9 @@ def show_fix(studio: StudioNow, job: Number) -> FixBody | None:
     found = fixes.fix(studio.jobs.get(job), studio.plans)
     if found is None:
         return None
-    return FixBody(settings=list(found.settings), changes=dict(found.changes), cost=found.cost)
+    return FixBody(
+        settings=list(found.settings), changes=dict(found.changes), cost="; ".join(found.costs)
+    )
 
 
 @router.post("/{job}/fix", status_code=201)
