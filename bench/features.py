@@ -107,9 +107,10 @@ ROWS = (
     Row("captions never left out", {"data": {"caption_dropout": 0.0}}),
     Row("captions left out in a third of the draws", {"data": {"caption_dropout": 0.33}}),
     Row("one place in all pictures", {}, one_place),
-    Row("one place, masks of the subject", {}, masked_place),
+    Row("one place and masks with mask_prior = 0", {"data": {"mask_prior": 0.0}}, masked_place),
+    Row("one place and masks of the subject", {}, masked_place),
     Row("two characters", {"schedule": {"steps": 960}}, told, (MIRA, BRAM)),
-    Row("eight pictures, no class pictures, twice as long", {
+    Row("eight pictures for twice as long without class pictures", {
         "schedule": {"steps": 960}, "prior": {"images": 0}, "data": {"held_out_fraction": 0.25},
     }, few),
 )  # fmt: skip
