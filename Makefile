@@ -6,7 +6,8 @@ APT := apt-get -o DPkg::Lock::Timeout=300
 PYTEST := $(BIN)/python -m pytest -m "not matrix and not chaos" -n logical --dist worksteal
 # What coverage is asked of; it costs time. Those left out train in processes of their own, or add
 # nothing to it.
-UNCOUNTED := web_% cli% studio% chaos worker demo processes parity footprint plan_parts said jobs
+UNCOUNTED := web_% cli% studio% chaos worker demo processes parity footprint plan_parts said jobs \
+  resume adapter_types concepts
 TRAINING := $(filter-out $(UNCOUNTED:%=tests/test_%.py), \
   $(shell grep -lE 'loraloom(\.| import )(train|adapters)\b' tests/test_*.py))
 
@@ -34,7 +35,7 @@ texts: install
 	$(BIN)/python assets/texts.py
 
 bench: install
-	$(BIN)/python -m bench.steps --model starter --batch 1,4
+	$(BIN)/python -m bench.steps --model starter --batch 1,2,4,8
 	$(BIN)/python -m bench.steps --model sd15 --px 256 --batch 1,4
 
 clean:
