@@ -119,6 +119,8 @@ def test_outside_a_mask_the_base_is_asked_for(
         texts = setup.family.encode_text(fresh, [masked.caption])
         context = setup.family.collate(texts)["context"]
         alone = fresh.denoiser(x, t, context, return_dict=False)[0]
+        own = setup.family.collate(live.texts([masked.caption], trained=False))["context"]
+    assert torch.allclose(own, context, atol=1e-4) == (ratio == 0)  # its own is not lost
     torch.testing.assert_close(of_base, alone, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(predicted, of_base, atol=1e-3)
     edge, gradient = predicted.shape[-1] // 2, predicted.grad
