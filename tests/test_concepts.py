@@ -60,6 +60,11 @@ def test_each_has_its_trigger_and_repeats(tree: Tree, tmp_path: Path) -> None:
     assert shown[True] / 800 == pytest.approx(0.5, abs=0.02)
     assert config.triggers == ("zk person", "qx cat")
     assert prior.class_prompt("qx cat, outdoors", config) == "thing, outdoors"
+    del tree["prior"]["class_words"]
+    tree["data"]["concepts"][0]["trigger"] = "zk"
+    config = resolve(tree)
+    assert prior.class_prompt("qx cat, outdoors", config) == "cat, outdoors"
+    assert prior.class_prompt("zk, outdoors", config) == "person, outdoors"
 
 
 def test_a_run_and_its_settings(tree: Tree, tmp_path: Path) -> None:

@@ -270,7 +270,10 @@ class PriorConfig(Section):
     class_prompt: str = Field(
         "", description="one prompt for all; empty: the captions with the trigger as class words"
     )
-    class_words: str = Field("", description="what stands for the trigger in those captions")
+    class_words: str = Field(
+        "", description="what stands for the trigger in those captions; empty: the words behind "
+        "the first of each trigger, as in ohwx woman"
+    )  # fmt: skip
     steps: int = Field(12, ge=1, le=200, description="denoising steps a class picture")
     guidance: float = Field(5.0, ge=0, le=50, description="guidance scale of class pictures")
 

@@ -43,6 +43,11 @@ def info(kind: Kind) -> KindInfo:
     return KindInfo(**read_data("kinds")[kind.value])
 
 
+def own_words(trigger: str) -> str:
+    """What a trigger says itself that it calls: "ohwx woman" a "woman"; a lone token nothing."""
+    return trigger.strip().partition(" ")[2]
+
+
 def prompts(kind: Kind, subject: str) -> list[str]:
     """What shows how well a subject of the kind is learnt."""
     return [template.format(subject) for template in info(kind).samples]

@@ -18,6 +18,7 @@ from loraloom.config import TrainConfig
 from loraloom.dataset.buckets import Bucket, plan_crop
 from loraloom.families.base import Drawing, Family
 from loraloom.files import write_png
+from loraloom.kinds import info, own_words
 from loraloom.train import quantised
 from loraloom.train.batches import Example
 from loraloom.train.events import Stage
@@ -99,7 +100,8 @@ def class_prompt(caption: str, config: TrainConfig) -> str:
         return config.prior.class_prompt
     for trigger in config.triggers:
         words = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
-        caption = words.sub(lambda _: config.prior.class_words, caption)
+        called = config.prior.class_words or own_words(trigger) or info(config.kind).class_words
+        caption = words.sub(lambda _, called=called: called, caption)
     return caption
 
 

@@ -201,7 +201,7 @@ def _derived(tree: Tree, kind: Kind, info: FamilyInfo, profile: BaseProfile, ima
         "samples": {"prompts": prompts, "every_steps": 2 * every if prompts else 0},
         "prior": {
             "images": _class_pictures(tree, kind, images),
-            "class_words": own,
+            "class_words": "" if _table(tree, "data").get("concepts") else own,
         },
     }
 
@@ -270,9 +270,8 @@ def _class_pictures(tree: Tree, kind: Kind, images: int) -> int:
 
 
 def class_words(trigger: str, kind: Kind, profile: BaseProfile) -> str:
-    """What the base calls the subject: "ohwx woman" says "woman" itself; a lone token nothing."""
-    _, _, words = trigger.strip().partition(" ")
-    return words or profile.class_words.get(kind, kinds.info(kind).class_words)
+    """What the base calls the subject of a trigger."""
+    return kinds.own_words(trigger) or profile.class_words.get(kind, kinds.info(kind).class_words)
 
 
 def _kind(overrides: Mapping[str, Any]) -> Kind:
