@@ -101,7 +101,7 @@ def class_prompt(caption: str, config: TrainConfig) -> str:
     for trigger in config.triggers:
         words = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
         called = config.prior.class_words or own_words(trigger) or info(config.kind).class_words
-        caption = words.sub(lambda _, called=called: called, caption)
+        caption = words.sub(called.replace("\\", r"\\"), caption)
     return caption
 
 
