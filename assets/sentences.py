@@ -17,7 +17,7 @@ _PLACE = re.compile(r"\{[^{}]*\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FEWEST_WORDS = 3
 _FINDINGS = {"Finding", "Diagnosed", "Failure", "Remark"}
-_TELLERS = {"error", "warning", "hint", "progress", "offer"}
+_TELLERS = {"error", "warning", "hint", "progress", "offer", "edit", "write", "_change_pictures"}
 """Functions that are given a text to tell."""
 _LOG = re.compile(r"%[sd]")
 

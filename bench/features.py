@@ -107,8 +107,8 @@ ROWS = (
     Row("captions never left out", {"data": {"caption_dropout": 0.0}}),
     Row("captions left out in a third of the draws", {"data": {"caption_dropout": 0.33}}),
     Row("one place in all pictures", {}, one_place),
-    Row("one place and masks with mask_prior = 0", {"data": {"mask_prior": 0.0}}, masked_place),
     Row("one place and masks of the subject", {}, masked_place),
+    Row("the same with mask_prior = 1", {"data": {"mask_prior": 1.0}}, masked_place),
     Row("two characters", {"schedule": {"steps": 960}}, told, (MIRA, BRAM)),
     Row("eight pictures for twice as long without class pictures", {
         "schedule": {"steps": 960}, "prior": {"images": 0}, "data": {"held_out_fraction": 0.25},

@@ -63,8 +63,7 @@ def _gradients(
 
 
 def test_nothing_is_asked_outside_a_mask(base: Path, pictures: Path, tmp_path: Path) -> None:
-    config = tiny.config(base, pictures, data={"mask_prior": 0.0})
-    setup, tensors, live = _ready(config, tmp_path / "out")
+    setup, tensors, live = _ready(tiny.config(base, pictures), tmp_path / "out")
     masked = next(e for e in setup.examples if e.mask)
     plain = replace(masked, mask=None, mask_sha256="")
     gradient = _gradients(setup, tensors, live, (masked, plain))
@@ -77,7 +76,7 @@ def test_nothing_is_asked_outside_a_mask(base: Path, pictures: Path, tmp_path: P
 def test_the_floor_is_the_weight_outside(
     base: Path, pictures: Path, tmp_path: Path, floor: float
 ) -> None:
-    config = tiny.config(base, pictures, data={"mask_floor": floor, "mask_prior": 0.0})
+    config = tiny.config(base, pictures, data={"mask_floor": floor})
     setup, tensors, live = _ready(config, tmp_path / "out")
     masked = next(e for e in setup.examples if e.mask)
     plain = replace(masked, mask=None, mask_sha256="")

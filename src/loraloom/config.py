@@ -79,7 +79,7 @@ class DataConfig(Section):
         "not used"
     )  # fmt: skip
     mask_prior: float = Field(
-        1.0, ge=0, le=10, description="weight of what the base itself predicts outside a mask, so "
+        0.0, ge=0, le=10, description="weight of what the base itself predicts outside a mask, so "
         "that it stays as it was there; takes a third more time; 0: nothing is asked there"
     )  # fmt: skip
 

@@ -36,8 +36,6 @@ MOST_ROWS = 100_000
 LONGEST_NAME = 500
 EXACT = "\0"
 """Before the name that only one picture has."""
-TOLD = 20
-"""Names told of those that belong to no picture."""
 
 
 @dataclass(frozen=True)
@@ -156,23 +154,24 @@ def _rows_of(file: SourceFile, data: bytes) -> Iterator[Given]:
     try:
         if file.suffix in TABLES:
             text, _ = caption_file.decode_text(data, file.name)
-            yield from map(_given, read_rows(text, file.suffix))
+            yield from (_given(row, line) for line, row in read_rows(text, file.suffix))
         elif file.suffix in caption_file.SUFFIXES:
             text, _ = caption_file.decode_text(data, file.name)
             folder = file.path.parent.name
             yield Given(file.name.removesuffix(file.path.suffix), text, folder)
-    except (CaptionUnreadable, ValueError, RecursionError, csv.Error) as error:
+    except (CaptionUnreadable, ValueError) as error:
         raise CaptionEditInvalid(f"{file.name} cannot be read: {error}.") from error
 
 
-def _given(row: Mapping[str, object]) -> Given:
+def _given(row: Mapping[str, object], line: int) -> Given:
     def first(*columns: str) -> str | None:
         values = (row.get(column) for column in columns)
         return next((value for value in values if isinstance(value, str)), None)
 
     name, text = first(*NAME_COLUMNS), first(*TEXT_COLUMNS)
     if not name or text is None:
-        raise ValueError(f"a row has no file_name or no text, but {', '.join(map(str, row))}")
+        there = ", ".join(map(str, row))
+        raise ValueError(f"line {line} has no file_name or no text, but {there}")
     return Given(
         clean_name(name)[:LONGEST_NAME], text, first("concept") or "", first("sha256") or ""
     )

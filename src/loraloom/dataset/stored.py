@@ -165,7 +165,7 @@ class StoredDataset:
                 contents, pictures=tuple(p for p in contents.pictures if p.sha256 != gone)
             )
 
-        return self.edit(apply, "took out 1 pictures")
+        return self.edit(apply, "took out one of two copies")
 
     def _check_pair(self, contents: Contents, pair: tuple[str, str]) -> None:
         if missing := sorted({*pair} - {picture.sha256 for picture in contents.pictures}):

@@ -81,6 +81,10 @@ class Additions:
                 raise OutputExists(
                     f"A base {name!r} is on its way already: choose another name, or stop that one."
                 )
+            self._all = {  # what failed before is tried again by this
+                n: a for n, a in self._all.items()
+                if a.stage != "failed" or a.wish.source != wish.source
+            }  # fmt: skip
             one = self._all[number] = Addition(number, wish, name)
         threading.Thread(target=self._work, args=(one,), daemon=True).start()
         return one
@@ -167,7 +171,8 @@ class Additions:
         finally:
             process.wait()
             with self._lock:
-                del self._processes[one.id]
+                if self._processes.get(one.id) is process:  # and not of whoever asked again
+                    del self._processes[one.id]
             if one.is_working:
                 one.stage, one.error = "failed", _BROKE_OFF
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from loraloom.files import write_atomic
 from loraloom.kinds import Kind
 
 LONGEST_BASE = 500
+_LOG = logging.getLogger("loraloom.studio")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ class Checks:
     def _work(self, stored: StoredDataset, aim: Aim, running: Running) -> None:
         try:
             while True:
-                self._check(stored, aim, running)
+                try:
+                    self._check(stored, aim, running)
+                except (OSError, ValueError, subprocess.SubprocessError):
+                    _LOG.exception("a check of the dataset %s broke off", stored.name)
                 with self._lock:
                     if not running.again:
                         running.ended = True
@@ -109,6 +114,7 @@ class Checks:
             running.ended = True
 
     def _check(self, stored: StoredDataset, aim: Aim, running: Running) -> None:
+        running.error = "The check broke off; the log of the studio has the reason. Try it again."
         process = subprocess.Popen(
             [sys.executable, "-m", "loraloom.dataset.readiness.stored"],
             stdin=subprocess.PIPE,
@@ -120,7 +126,6 @@ class Checks:
             "dataset": str(stored.root), "kind": aim.kind.value, "base": aim.base,
             "measures": str(self._measures),
         }  # fmt: skip
-        running.error = "The check broke off; the log of the studio has the reason. Try it again."
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(f"{json.dumps(asked)}\n".encode())

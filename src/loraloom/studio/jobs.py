@@ -420,23 +420,21 @@ class Jobs:
             return locked(connection, job_id)
 
     def thrown(self, before: float | None = None) -> list[Job]:
-        """Those in the bin, or that came there before a moment, and what left it half removed; not
-        one of whose pictures somebody has taken out again."""
-        kept = (pictures.c.job_id == jobs.c.id) & pictures.c.trashed_at.is_(None)
+        """Those in the bin, or that came there with all their pictures before a moment, and what
+        left it half removed; not one of whose pictures somebody has taken out again."""
+        own = pictures.c.job_id == jobs.c.id
         found = select(jobs).where(jobs.c.trashed_at.is_not(None), self._seen)
-        found = found.where(~select(pictures.c.id).where(kept).exists())
+        found = found.where(~select(pictures.c.id).where(own, _kept(before)).exists())
         if before is not None:
             found = found.where(jobs.c.trashed_at <= before)
         with self._database.reading() as connection:
             rows = connection.execute(found).all()
         return [job for job in map(as_job, rows) if job.trashed_at or job.folder.is_dir()]
 
-    def give_up(self, job_id: int) -> bool:
+    def give_up(self, job_id: int, before: float) -> bool:
         """Out of the bin for good, and whether its folder is its caller's to remove: not where it,
-        or one of its pictures, was taken out meanwhile."""
-        kept = select(pictures.c.id).where(
-            pictures.c.job_id == job_id, pictures.c.trashed_at.is_(None)
-        )
+        or one of its pictures, was taken out meanwhile, or came there after a moment."""
+        kept = select(pictures.c.id).where(pictures.c.job_id == job_id, _kept(before))
         with self._database.writing() as connection:
             job = self._locked(connection, job_id)
             if job.trashed_at is None or connection.execute(kept.limit(1)).first():
@@ -495,6 +493,12 @@ def _started(connection: Any, start: Start) -> Job | None:
 
 def _in_bin(trashed: bool) -> ColumnElement[bool]:
     return jobs.c.trashed_at > 0 if trashed else jobs.c.trashed_at.is_(None)
+
+
+def _kept(before: float | None) -> ColumnElement[bool]:
+    """Pictures that are not in the bin, or came there after a moment."""
+    kept = pictures.c.trashed_at.is_(None)
+    return kept if before is None else or_(kept, pictures.c.trashed_at > before)
 
 
 def _throw_pictures(

@@ -132,7 +132,8 @@ class Library:
             locked(connection, job.id)
             kept = (adapters.c.kept_job_id == job.id) & (adapters.c.kept_file == path.name)
             ended = (adapters.c.job_id == job.id) & (adapters.c.sha256 == facts["sha256"])
-            row = connection.execute(select(adapters).where(or_(kept, ended))).first()
+            found = select(adapters).where(or_(kept, ended)).order_by(~kept)
+            row = connection.execute(found).first()
             if row is None:
                 facts["parent_id"] = _before(connection, job)
                 adapter = _inserted(connection, facts)

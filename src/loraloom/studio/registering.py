@@ -209,5 +209,5 @@ def _cover(job: Job, step: int | None = None) -> str:
     samples = sorted((job.run_folder / "samples").glob("step-*-0.png"))
     samples = [path for path in samples if path.name != "step-000000-0.png"]
     if step is not None:
-        samples = [path for path in samples if path.name <= f"step-{step:06d}-0.png"] or samples[:1]
+        samples = [path for path in samples if path.name <= f"step-{step:06d}-0.png"]
     return str(samples[-1].relative_to(data_folder())) if samples else ""

@@ -7,10 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
 from loraloom.errors import LoraloomError
+from loraloom.files import telling_failures
 from loraloom.studio import disk
 from loraloom.studio.imports import Imports
 from loraloom.studio.job import State, Task
@@ -65,11 +67,12 @@ def empty_bin(studio: Studio, *, days: float = BIN_DAYS) -> int:
     and covers are kept there. A job of which that fails stays.
     """
     everybodys, freed = studio.seen_by(ALONE), 0
-    for job in everybodys.jobs.thrown(before=time.time() - days * 24 * 3600):
+    before = time.time() - days * 24 * 3600
+    for job in everybodys.jobs.thrown(before):
         try:
             everybodys.library.register(job.id)  # also what nobody has seen in the library yet
             everybodys.library.keep_covers(job.folder)
-            if everybodys.jobs.give_up(job.id):
+            if everybodys.jobs.give_up(job.id, before):
                 freed += _removed([job.folder])
         except (LoraloomError, OSError) as error:  # such as a full disk, which the next may mend
             _LOG.warning("job %s stays in the bin for now: %s", job.id, error)
@@ -97,9 +100,15 @@ def _removed(folders: Iterable[Path]) -> int:
 
 
 def _emptied(folder: Path) -> int:
-    """Its files; the folders stay for those who are just writing into them."""
-    freed = disk.bytes_in(folder)
+    """Its files, but for those of this hour that are on their way; the folders stay for those who
+    are just writing into them. Raises OutputUnwritable."""
+    freed, lately = 0, time.time() - 3600
     for at, _, names in os.walk(folder):
-        for name in names:
-            (Path(at) / name).unlink(missing_ok=True)
+        on_its_way = "exports" in Path(at).relative_to(folder).parts
+        for path in (Path(at) / name for name in names):
+            with telling_failures(path), suppress(FileNotFoundError):
+                facts = path.stat()
+                if facts.st_mtime < lately or not (on_its_way or path.name.startswith(".")):
+                    path.unlink()
+                    freed += facts.st_size
     return freed

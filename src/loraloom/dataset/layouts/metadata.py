@@ -75,16 +75,23 @@ def _rows(reading: Reading, file: SourceFile) -> Iterator[tuple[str, Row]]:
         )  # fmt: skip
 
 
-def read_rows(text: str, suffix: str) -> Iterator[Row]:
-    """The rows of a .jsonl or .csv. Raises ValueError, RecursionError, csv.Error."""
-    rows = _json_rows(text) if suffix == ".jsonl" else _csv_rows(text)
-    return (row for _, row in rows)
+def read_rows(text: str, suffix: str) -> Iterator[tuple[int, Row]]:
+    """The lines and rows of a .jsonl or .csv. Raises ValueError with the last line that was sound."""
+    number = 0
+    try:
+        for number, row in _json_rows(text) if suffix == ".jsonl" else _csv_rows(text):
+            yield number, row
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise ValueError(f"after line {number}: {error or type(error).__name__}") from error
 
 
 def _json_rows(text: str) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{error.msg} in column {error.colno}") from None
             if not isinstance(row, dict):
                 raise ValueError("each line must be an object")
             yield number, row

@@ -330,7 +330,7 @@ def take_captions(bench: BenchNow, stored: DatasetNow, new: TakeBody) -> TakenBo
         given += exchange.read(path, name, intake_limits())
     found = exchange.take(stored.working, given)
     if not new.dry_run:
-        bulk.write(stored, found.changes, f"captions of {len(given)} pictures taken in")
+        bulk.write(stored, found.changes, f"captions of {len(found.changes)} pictures taken in")
         if new.upload:
             bench.uploads.remove(new.upload)
     return TakenBody(

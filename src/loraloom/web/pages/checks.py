@@ -31,6 +31,8 @@ from loraloom.web.who import PersonNow
 router = APIRouter(prefix="/datasets/{dataset}")
 ShaOfForm = Annotated[str, Form(pattern="^[0-9a-f]{64}$")]
 SHOWN = 12
+LONGEST_WAY = 60_000
+"""Characters of the address to go back to; a server takes 64 KiB of one."""
 MENDED_BY_WORDS = frozenset(
     ("trigger-missing", "trigger-inconsistent", "identity-leak", "style-leak", "object-leak",
      "concept-leak", "scene-leak", "vocabulary", "too-long", "truncated")
@@ -156,7 +158,7 @@ def check(
     stored: DatasetNow,
     kind: Annotated[Kind, Form()],
     base: Annotated[str, Form(max_length=500)],
-    then: Annotated[str, Form(max_length=20_000)] = "",
+    then: Annotated[str, Form(max_length=LONGEST_WAY)] = "",
 ) -> Response:
     """Begin a check; what the dataset is for is remembered."""
     refuse_folder(person, base.strip())
@@ -171,7 +173,7 @@ def mend_words(
     bench: BenchNow,
     stored: DatasetNow,
     sha: Annotated[list[str], Form(max_length=100_000)],
-    then: Annotated[str, Form(max_length=2000)] = "",
+    then: Annotated[str, Form(max_length=LONGEST_WAY)] = "",
 ) -> Response:
     """Mend the captions of some pictures as far as their own words go, and check again."""
     aim = bench.checks.aim(stored)

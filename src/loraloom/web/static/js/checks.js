@@ -12,7 +12,7 @@ function go(by) {
 
 // A page settles one thing: keys pressed after that would be for what comes in its place.
 let sent = false;
-addEventListener("submit", (event) => { sent = !event.defaultPrevented; });
+addEventListener("submit", (event) => { sent = !event.defaultPrevented && event.target.method !== "dialog"; });
 addEventListener("pageshow", () => { sent = false; });
 
 addEventListener("keydown", (event) => {
