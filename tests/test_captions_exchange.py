@@ -97,6 +97,12 @@ def test_names_that_are_no_text_can_be_told(client: TestClient, cups: StoredData
     [
         ("c.csv", b"picture,words\n1,2\n", "no file_name or no text, but picture, words"),
         ("c.jsonl", b'{"file_name": "a"\n', "c.jsonl cannot be read"),
+        (
+            "c.jsonl",
+            b'{"file_name": "a", "text": "b"}\n\n{"file_name"}\n',
+            "after line 1: .* column 13",
+        ),
+        ("c.jsonl", b'{"file_name": "a", "text": "b"}\n{"name": "a"}\n', "line 2 has no file_name"),
         ("c.png", b"\x89PNG", "holds no caption"),
         ("c.zip", b"no zip", "is not a ZIP"),
         ("c.txt", b"x" * 9000, "8,192"),

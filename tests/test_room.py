@@ -215,9 +215,11 @@ def test_a_picture_that_is_taken_out_keeps_its_file(studio: Studio) -> None:
     (picture,) = studio.pictures.of_job(job.id)
     studio.jobs.trash([job.id])
     studio.pictures.restore(picture.id)  # after the bin was looked at
-    assert not studio.jobs.give_up(job.id)
-    studio.pictures.trash(picture.id)
-    assert studio.jobs.give_up(job.id)
+    thrown = time.time()
+    assert not studio.jobs.give_up(job.id, thrown)
+    studio.pictures.trash(picture.id)  # and has its own time in the bin
+    assert studio.jobs.thrown(thrown) == [] and not studio.jobs.give_up(job.id, thrown)
+    assert studio.jobs.give_up(job.id, time.time())
     with pytest.raises(PictureUnknown, match="has left the bin for good"):
         studio.pictures.restore(picture.id)
 
@@ -237,10 +239,23 @@ def test_uploads_that_are_in_use_stay(studio: Studio, home: Path) -> None:
     assert [one.id for one in idle] == [sent[3]]
 
 
+def test_freeing_the_cache_leaves_what_is_on_its_way(client: TestClient, studio: Studio) -> None:
+    cache = studio.data / "cache"
+    going = [cache / "exports/ab/.export.zip.tmp", cache / "exports/ab/done.zip",
+             cache / "measures/.x.json.tmp"]  # fmt: skip
+    old, small = cache / "exports/cd/left.zip", cache / "thumbs/a.webp"
+    for path in (*going, old, small):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1234")
+    os.utime(old, (1, 1))
+    assert client.delete("/api/v1/storage/cache").json()["bytes"] == 8
+    assert all(path.is_file() for path in going) and not (old.exists() or small.exists())
+
+
 def test_what_is_taken_out_while_the_bin_is_emptied_stays(studio: Studio, finished: Job) -> None:
     studio.jobs.trash([finished.id])
     studio.jobs.restore(finished.id)
-    assert not studio.jobs.give_up(finished.id)
+    assert not studio.jobs.give_up(finished.id, time.time())
     assert studio.jobs.get(finished.id).trashed_at is None
 
 

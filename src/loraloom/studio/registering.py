@@ -202,12 +202,13 @@ def _facts(metadata: Mapping[str, str]) -> str:
 
 
 def _cover(job: Job, step: int | None = None) -> str:
-    """The newest sample of a run, or the newest up to a step, by its path below the data folder.
+    """The newest sample of a run, or the newest up to a step and else the next, by its path below
+    the data folder.
 
     Not one without the adapter.
     """
     samples = sorted((job.run_folder / "samples").glob("step-*-0.png"))
     samples = [path for path in samples if path.name != "step-000000-0.png"]
     if step is not None:
-        samples = [path for path in samples if path.name <= f"step-{step:06d}-0.png"]
+        samples = [path for path in samples if path.name <= f"step-{step:06d}-0.png"] or samples[:1]
     return str(samples[-1].relative_to(data_folder())) if samples else ""

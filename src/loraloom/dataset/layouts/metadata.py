@@ -76,7 +76,7 @@ def _rows(reading: Reading, file: SourceFile) -> Iterator[tuple[str, Row]]:
 
 
 def read_rows(text: str, suffix: str) -> Iterator[tuple[int, Row]]:
-    """The lines and rows of a .jsonl or .csv. Raises ValueError with the last line that was sound."""
+    """Line and row of a .jsonl or .csv. Raises ValueError with the last line that was sound."""
     number = 0
     try:
         for number, row in _json_rows(text) if suffix == ".jsonl" else _csv_rows(text):
