@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -24,7 +21,7 @@ from loraloom.errors import CaptionEditInvalid, DatasetUnknown
 from loraloom.settings import intake_limits
 from loraloom.studio.thumbs import Side
 from loraloom.studio.workbench import Workbench
-from loraloom.web.api.datasets import Strict, Text, Version, state
+from loraloom.web.api.datasets import Strict, Text, Version, download, state
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
 from loraloom.web.etags import IfMatch, etag, refuse_stale
 from loraloom.web.problems import ANSWERS
@@ -304,19 +301,12 @@ def export_captions(
     bench: BenchNow, stored: DatasetNow, to: Shape = "txt", v: Version = ""
 ) -> FileResponse:
     """The captions alone: a ZIP of text files, or a table with file_name, text, concept, sha256."""
-    ending = "zip" if to == "txt" else to
-    folder = bench.cache / "exports" / secrets.token_hex(8)
-    folder.mkdir(parents=True)
-    try:
-        exchange.write(state(stored, v), to, folder / "captions")
-    except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return FileResponse(
-        folder / "captions",
-        media_type={"txt": "application/zip", "csv": "text/csv"}.get(to, "application/jsonl"),
-        filename=f"{stored.name}-captions.{ending}",
-        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    contents, ending = state(stored, v), "zip" if to == "txt" else to
+    return download(
+        bench.cache,
+        f"{stored.name}-captions.{ending}",
+        {"txt": "application/zip", "csv": "text/csv"}.get(to, "application/jsonl"),
+        lambda path: exchange.write(contents, to, path),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path as File
 from typing import Annotated
 
@@ -345,21 +346,28 @@ def export(bench: BenchNow, stored: DatasetNow, to: Format, v: Version = "") -> 
 
 
 def packed(cache: File, stored: StoredDataset, to: Format, version: str) -> FileResponse:
-    """A download that is removed once it was sent."""
+    """A version of a dataset as a ZIP."""
     contents = state(stored, version)
+    title = stored.name if to == "zip" else f"{stored.name}-{to}"
+    return download(
+        cache, f"{title}.zip", "application/zip",
+        lambda path: exports.export(contents, stored.objects, to, path, packed=True),
+    )  # fmt: skip
+
+
+def download(
+    cache: File, name: str, media_type: str, write: Callable[[File], object]
+) -> FileResponse:
+    """What `write` puts into a new file, which is removed once it was sent."""
     folder = cache / "exports" / secrets.token_hex(8)
     folder.mkdir(parents=True)
-    title = stored.name if to == "zip" else f"{stored.name}-{to}"
-    path = folder / "export.zip"
     try:
-        exports.export(contents, stored.objects, to, path, packed=True)
+        write(folder / "export")
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     done = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
-    return FileResponse(
-        path, media_type="application/zip", filename=f"{title}.zip", background=done
-    )
+    return FileResponse(folder / "export", media_type=media_type, filename=name, background=done)
 
 
 @router.post("/{dataset}/imports")
