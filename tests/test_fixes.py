@@ -84,6 +84,7 @@ def test_the_next_measure_where_memory_was_short(
     assert changes == {"gradient_checkpointing": [False, True]}
 
 
+@pytest.mark.matrix
 def test_a_measure_is_found_where_the_plan_said_that_it_fits(
     client: TestClient, studio: Studio, cups: str
 ) -> None:

@@ -156,7 +156,7 @@ def test_pause_stop_and_a_worker_that_is_asked_to_leave(
     assert kept  # the step it was stopped at can be chosen too
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_a_running_job_draws_and_saves_when_it_is_asked(
     base: Path, pictures: Path, jobs: Jobs
 ) -> None:
