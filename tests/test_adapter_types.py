@@ -56,7 +56,7 @@ def _config(folder: Path, base: str, kind: str, **overrides: Any) -> TrainConfig
     pictures = folder / "pictures"
     if not pictures.exists():
         tiny.save_pictures(pictures, 4)
-    rate = 0.03 if kind in ("lora", "dora") else 0.3
+    rate = {"lora": 0.03, "dora": 0.03, "loha": 0.1}.get(kind, 0.3)
     # Convolutions too, of all but OFT, which has none.
     targets = "full" if base == "sd15" and kind != "oft" else "blocks"
     tree = {

@@ -350,7 +350,7 @@ def z_image() -> Any:
     )  # fmt: skip
     return ZImagePipeline(
         transformer=ZImageTransformer2DModel(
-            in_channels=4, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2,
+            in_channels=4, dim=48, n_layers=2, n_refiner_layers=1, n_heads=3, n_kv_heads=3,
             cap_feat_dim=16, axes_dims=[4, 4, 8], axes_lens=[640, 32, 32],
         ),
         vae=_vae(scaling_factor=0.3611, shift_factor=0.1159),
