@@ -108,6 +108,22 @@ def test_only_so_many_states_are_kept(cups: StoredDataset) -> None:
     assert len(list(cups.root.glob("working/*.json"))) == KEPT_STATES + 1
 
 
+def test_earlier_captions(cups: StoredDataset) -> None:
+    sha, other = (picture.sha256 for picture in cups.working.pictures[:2])
+    first = cups.working.pictures[0].caption
+    whole = cups.snapshot()
+    cups.set_captions({sha: "a second"}, "a caption")
+    cups.set_captions({other: "of another"}, "another's")
+    cups.set_captions({sha: "a third"}, "all captions")
+    found = [(one.caption, one.edit, one.version) for one in cups.earlier_captions(sha)]
+    assert found == [("a second", "all captions", ""), (first, "a caption", "")]
+    for number in range(60):  # until the states that knew them are gone
+        cups.set_captions({other: f"number {number}"})
+    found = [(one.caption, one.edit, one.version) for one in cups.earlier_captions(sha)]
+    assert found == [(first, "", whole)]
+    assert cups.earlier_captions("0" * 64) == []
+
+
 def test_edits_of_what_is_not_there(cups: StoredDataset) -> None:
     with pytest.raises(DatasetUnknown):
         cups.set_captions({"0" * 64: "x"})

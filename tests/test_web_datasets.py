@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from loraloom.dataset import gallery, intake
+from loraloom.dataset.snapshot import Concept
 from loraloom.dataset.stored import StoredDataset
 from loraloom.studio.checks import Aim, Checks, Running
 from loraloom.studio.studio import Studio
@@ -317,6 +318,45 @@ def test_image_page_and_crop(client: TestClient, cups: StoredDataset) -> None:
     assert outside.status_code == 422
     client.post(f"/datasets/cups/images/{sha}/crop", data=crop | {"whole": "true"})
     assert cups.working.pictures[1].crop is None
+
+
+def test_image_page_tells_what_the_caption_says(client: TestClient, cups: StoredDataset) -> None:
+    picture, trigger = cups.working.pictures[1], "zk cup"
+    cups.set_concepts([Concept(picture.concept, trigger)])
+    url = f"/datasets/cups/images/{picture.sha256}"
+    told = client.post(f"{url}/reading", data={"caption": f"{trigger}, smiling, <b>"}).text
+    assert f'<span class="trigger" title="Trigger">{trigger}</span>' in told
+    assert 'title="can be asked for: Expression">smiling<' in told
+    assert "&lt;b&gt;" in told
+    assert "<html" not in told
+    chinese = client.post(
+        f"{url}/reading", data={"caption": "smiling"}, headers={"Accept-Language": "zh-TW"}
+    )
+    assert "可由提示詞指定：表情" in chinese.text
+    assert cups.working.pictures[1] == picture  # nothing was written
+
+
+def test_an_earlier_caption_is_taken_again(client: TestClient, cups: StoredDataset) -> None:
+    sha, before = cups.working.pictures[1].sha256, cups.working.pictures[1].caption
+    url = f"/datasets/cups/images/{sha}"
+    assert before in client.get(url).text
+    assert "always been this one" in client.get(f"{url}?history=1").text
+    cups.set_captions({sha: "something else"}, "a caption")
+    html = client.get(f"{url}?history=1").text
+    taken = {"caption": before, "given": "something else", "then": url}
+    for name, value in taken.items():
+        assert f'<input type="hidden" name="{name}" value="{value}">' in html
+    client.post(f"/datasets/cups/captions/{sha}", data=taken)
+    assert cups.working.pictures[1].caption == before
+
+
+def test_datasets_are_found_by_name(client: TestClient, cups: StoredDataset) -> None:
+    for name in ("Mira at home", "mira outside", "houses"):
+        client.post("/datasets", data={"name": name})
+    html = client.get("/datasets", params={"q": "home MIRA"}).text
+    assert "Mira at home" in html
+    assert "mira outside" not in html
+    assert "No dataset is called so" in client.get("/datasets?q=zebra").text
 
 
 def test_captions_page_shows_before_it_changes(client: TestClient, cups: StoredDataset) -> None:

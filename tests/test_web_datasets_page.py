@@ -171,6 +171,22 @@ def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:
         expect(page.get_by_role("button", name="All of it again")).to_be_visible()
 
 
+def test_a_caption_is_read_while_it_is_written(
+    set_of_70: None, served: str, browser: Browser
+) -> None:
+    sha = httpx2.get(f"{served}/api/v1/datasets/cups/pictures?limit=1").json()["pictures"][0]
+    with opened(browser, f"{served}/datasets/cups/images/{sha['sha256']}") as page:
+        caption = page.locator("#words textarea")
+        caption.fill("zk cup, smiling at sunset")
+        expect(page.locator("#reading p.marked .said")).to_have_text(["smiling", "sunset"])
+        expect(caption).to_be_focused()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+        page.get_by_role("link", name="Show them").click()
+        page.get_by_role("button", name="Take this one").click()
+        expect(caption).to_have_value("zk cup, number 0")
+
+
 def test_a_studio_that_is_away_is_told_until_it_is_back(home: Path, browser: Browser) -> None:
     page = browser.new_page()
     away = page.get_by_text("The studio cannot be reached.")

@@ -238,6 +238,27 @@ def test_the_queue_shows_what_is_asked_for(
     assert "No run is in this state" in client.get("/train", params={"show": "running"}).text
 
 
+def test_runs_are_found(client: TestClient, studio: Studio, cups: str, base: Path) -> None:
+    jobs = [add(client, base), add(client, base, trigger="MIRA 50%")]
+    studio.jobs.cancel(jobs[0])
+
+    def found(q: str, **more: str) -> list[int]:
+        html = client.get("/train", params={"q": q, **more}).text
+        told = client.get("/api/v1/jobs", params={"q": q}).json()["jobs"]
+        shown = [int(number) for number in re.findall(r'id="job-(\d+)"', html)]
+        assert more or shown == [one["id"] for one in told]
+        return shown
+
+    assert found("cups") == [2, 1]
+    assert found("cups mira") == found("0%") == [2]  # % is no wildcard
+    assert found("#1") == [1]
+    assert found("mira", show="failed") == []
+    assert found("#99999999999") == []
+    html = client.get("/train", params={"q": "cups", "show": "failed"}).text
+    assert 'href="/train?show=running&amp;q=cups"' in html  # other tabs keep what is looked for
+    assert "No run fits" in client.get("/train", params={"q": "zebra"}).text
+
+
 def test_the_queue_names_base_and_gpu(
     client: TestClient, studio: Studio, cups: str, base: Path
 ) -> None:
@@ -320,6 +341,13 @@ def test_the_queue_and_a_run_by_keyboard(
         expect(page.locator("#cancel")).to_be_visible()
         page.locator("#cancel button.danger").click()
         expect(page.locator(".badge.cancelled")).to_be_visible()
+        for number in range(5):
+            add(client, base, trigger=f"zk mira{number}")
+        page.goto("/train")
+        page.keyboard.press("/")
+        page.keyboard.type("mira3")
+        expect(page.locator("[data-rows] tr")).to_have_count(1)
+        expect(page.get_by_role("link", name="Waiting")).to_have_attribute("href", re.compile("q="))
         page.goto(f"/train/{second}")
         page.keyboard.press("p")
         expect(page.locator(".badge.paused")).to_be_visible()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -44,16 +45,19 @@ def matrix(contents: Contents, kind: Kind, base: str) -> Matrix:
     found: dict[str, frozenset[str]] = {}
     facets: dict[str, None] = {}
     for trigger, pictures in bulk.by_trigger(contents).items():
-        said = [_hairstyles(one.caption, trigger) for one in pictures if one.caption]
-        check = replace(
-            bulk.check_for(kind, base, trigger, pictures),
-            hairstyles="several" if means_several(said) else "one",
-        )
+        check = check_of(kind, base, trigger, pictures)
         facets |= dict.fromkeys(_required(check))
         for picture in pictures:
             names = found[picture.sha256] = _missing(picture.caption, check)
             facets |= dict.fromkeys(sorted(names))  # hair, where the set has several hairstyles
     return Matrix(tuple(facets), tuple(Row(p, found[p.sha256]) for p in contents.pictures))
+
+
+def check_of(kind: Kind, base: str, trigger: str, pictures: Collection[Picture]) -> Check:
+    """What the captions of one trigger are for, settled over these pictures."""
+    said = [_hairstyles(one.caption, trigger) for one in pictures if one.caption]
+    check = bulk.check_for(kind, base, trigger, pictures)
+    return replace(check, hairstyles="several" if means_several(said) else "one")
 
 
 @lru_cache(maxsize=65536)

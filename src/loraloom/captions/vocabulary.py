@@ -125,6 +125,19 @@ def features(language: str) -> Mapping[str, Feature]:
 
 
 @cache
+def title(name: str, language: str) -> str:
+    """What a category, or a feature by its title in any language, is called in this one; itself
+    where it is neither."""
+    if name in categories(language):
+        return categories(language)[name].title
+    for known in LANGUAGES:
+        for key, feature in features(known).items():
+            if feature.title == name and key in features(language):
+                return features(language)[key].title
+    return name
+
+
+@cache
 def word_list(name: str) -> frozenset[Key]:
     """One of the feature files' lists ("colors"), in all languages."""
     return frozenset().union(

@@ -34,6 +34,8 @@ V = TypeVar("V")
 
 KEPT_STATES = 50
 """How many edits can be undone."""
+READ_SNAPSHOTS = 20
+"""In how many of the newest snapshots earlier captions are looked for."""
 SHORTEST_PREFIX = 4
 
 
@@ -46,6 +48,18 @@ class SnapshotInfo:
     """Seconds since 1970, by this machine's clock."""
     pictures: int
     note: str
+
+
+@dataclass(frozen=True)
+class EarlierCaption:
+    """What a caption was: before an edit, or in a version."""
+
+    caption: str
+    at_s: float
+    """When it was replaced, or the version kept, in seconds since 1970."""
+    edit: str = ""
+    """The edit, in words, that replaced it."""
+    version: str = ""
 
 
 class StoredDataset:
@@ -220,6 +234,29 @@ class StoredDataset:
             self._set_head(number - 1)
             return undone
 
+    def earlier_captions(self, sha256: str) -> list[EarlierCaption]:
+        """What a picture's caption was before, in the states that are kept and in the newest
+        snapshots, the latest first; each text once."""
+        if not self.exists:
+            return []
+        head = self._head()
+        found, edit, replaced_s = dict[str, EarlierCaption](), "", 0.0
+        now = _caption_in(self._state_path(head), sha256)
+        for number in range(head, max(head - KEPT_STATES - 1, -1), -1):
+            path = self._state_path(number)
+            if not path.is_file():
+                break
+            caption = _caption_in(path, sha256)
+            if caption and caption != now:
+                found.setdefault(caption, EarlierCaption(caption, replaced_s, edit=edit))
+            edit, replaced_s = _told(*_facts(path))[0], path.stat().st_mtime
+        for info in self.snapshots()[: -READ_SNAPSHOTS - 1 : -1]:
+            caption = _caption_in(self._snapshot_path(info.hash), sha256)
+            if caption and caption != now:
+                kept = EarlierCaption(caption, info.made_s, version=info.hash)
+                found.setdefault(caption, kept)
+        return sorted(found.values(), key=lambda one: one.at_s, reverse=True)
+
     # Snapshots
 
     def snapshot(self, note: str = "") -> str:
@@ -350,6 +387,15 @@ def _told(path: Path, inode: int, changed_ns: int, size: int) -> tuple[str, str,
         made_s if isinstance(made_s, float) else 0.0,
         len(pictures) if isinstance(pictures, list) else 0,
     )  # fmt: skip
+
+
+def _caption_in(path: Path, sha256: str) -> str:
+    """A picture's caption in a state or snapshot; "" where it is not in it or has none."""
+    pictures = _read_tree(path).get("pictures")
+    for one in pictures if isinstance(pictures, list) else ():
+        if isinstance(one, dict) and one.get("sha256") == sha256:
+            return str(one.get("caption", ""))
+    return ""
 
 
 def _read_tree(path: Path) -> dict[str, object]:

@@ -181,13 +181,15 @@ class Jobs:
         project: int | None = None,
         task: Task | None = Task.TRAIN,
         trashed: bool = False,
+        words: str = "",
     ) -> list[Job]:
         """The newest jobs, or the newest of those older than the one numbered `before`.
 
         `states`: in one of these only; `parent`: of this job and those that were made from it;
-        `project`: of this one; `task`: of one task, None of all; `trashed`: those in the bin.
+        `project`: of this one; `task`: of one task, None of all; `trashed`: those in the bin;
+        `words`: whose name or settings hold each of these; "#12" is the job of that number.
         """
-        found = select(jobs).where(self._seen, _in_bin(trashed))
+        found = select(jobs).where(self._seen, _in_bin(trashed), *map(_holds, words.split()[:8]))
         found = found.order_by(jobs.c.id.desc()).limit(limit)
         if task is not None:
             found = found.where(jobs.c.task == task)
@@ -489,6 +491,13 @@ def _started(connection: Any, start: Start) -> Job | None:
             "key for a new job."
         )
     return None if row is None else as_job(row)
+
+
+def _holds(word: str) -> ColumnElement[bool]:
+    if word[0] == "#" and word[1:].isdecimal():
+        return jobs.c.id == min(int(word[1:11]), 2**31 - 1)
+    texts = (jobs.c.name, jobs.c.settings)
+    return or_(*(text.icontains(word, autoescape=True) for text in texts))
 
 
 def _in_bin(trashed: bool) -> ColumnElement[bool]:

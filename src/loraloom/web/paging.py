@@ -19,6 +19,8 @@ class Numbered(Protocol):
 One = TypeVar("One", bound=Numbered)
 Before = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 """Those older than the one of this number."""
+Words = Annotated[str, Query(max_length=200)]
+"""What is looked for: each of these words, in any order."""
 InProject = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 """Those in the project of this number."""
 

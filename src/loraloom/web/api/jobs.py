@@ -18,7 +18,7 @@ from loraloom.studio.rights import Visibility
 from loraloom.train.recipe import Preset
 from loraloom.web.api.adapters import AdapterBody
 from loraloom.web.api.adapters import body as told_of_adapter
-from loraloom.web.paging import Before, InProject, cut
+from loraloom.web.paging import Before, InProject, Words, cut
 from loraloom.web.problems import ANSWERS
 from loraloom.web.who import StudioNow
 
@@ -138,10 +138,12 @@ def list_jobs(
     task: Task = Task.TRAIN,
     project: InProject = None,
     trashed: bool = False,
+    q: Words = "",
 ) -> JobPage:
-    """List the jobs of a task, the newest first; `trashed`: those in the bin."""
+    """List the jobs of a task, the newest first; `trashed`: those in the bin; `q`: whose name or
+    settings hold each of these words."""
     found = studio.jobs.page(
-        before=before, limit=limit + 1, task=task, project=project, trashed=trashed
+        before=before, limit=limit + 1, task=task, project=project, trashed=trashed, words=q
     )
     shown, more = cut(found, limit)
     return JobPage(jobs=[body(job) for job in shown], next=more)

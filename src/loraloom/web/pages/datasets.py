@@ -16,6 +16,7 @@ from loraloom.errors import DatasetDamaged
 from loraloom.studio.datasets import Belonging, Datasets
 from loraloom.studio.rights import Visibility
 from loraloom.web.bench import DatasetNow, Name
+from loraloom.web.paging import Words
 from loraloom.web.render import back, page
 from loraloom.web.sharing import told
 from loraloom.web.texts import translate as _
@@ -54,14 +55,19 @@ def url(name: str) -> str:
 
 
 @router.get("")
-def datasets(request: Request, studio: StudioNow) -> Response:
-    """All datasets, and those in the bin."""
-    store = studio.datasets
+def datasets(request: Request, studio: StudioNow, q: Words = "") -> Response:
+    """All datasets, or those whose name holds each of the words, and those in the bin."""
+    store, words = studio.datasets, q.casefold().split()
     removed = dict.fromkeys(path.name.rpartition("@")[0] for path in reversed(store.removed()))
     return page(
         request,
         "datasets/list.html",
-        cards=[_card(store, store.open(name)) for name in store.names()],
+        cards=[
+            _card(store, store.open(name))
+            for name in store.names()
+            if all(word in name.casefold() for word in words)
+        ],
+        q=q,
         removed=[name for name in removed if store.is_free(name)],
         bin_days=BIN_DAYS,
     )

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
-from loraloom.captions import bulk
+from loraloom.captions import bulk, completeness, vocabulary
+from loraloom.captions.marked import mark
 from loraloom.dataset import gallery
 from loraloom.dataset.buckets import Crop, choose_bucket, plan_crop
 from loraloom.dataset.readiness.native import native_of
-from loraloom.dataset.snapshot import Picture
+from loraloom.dataset.snapshot import Contents, Picture
+from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import LoraloomError
 from loraloom.studio.token_count import count_tokens
+from loraloom.studio.workbench import Workbench
 from loraloom.web.api.dataset_pictures import findings_of
 from loraloom.web.api.datasets import Text, Version, state
 from loraloom.web.bench import BenchNow, DatasetNow, Sha
 from loraloom.web.pages.checks import mended_by_words
 from loraloom.web.pages.datasets import url
 from loraloom.web.pages.gallery import common
-from loraloom.web.render import back, page
+from loraloom.web.render import back, page, part
+from loraloom.web.texts import language
 from loraloom.web.texts import translate as _
 
 router = APIRouter(prefix="/datasets/{dataset}")
 Pixels = Annotated[int, Form(ge=0, le=10**6)]
+
+
+SETTLED_BY = 200
+"""Pictures whose captions tell what is usual in the set, such as several hairstyles."""
 
 
 @router.get("/images/{sha256}")
@@ -37,8 +45,10 @@ def show(
     concept: Text = "",
     finding: Text = "",
     v: Version = "",
+    history: bool = False,
 ) -> Response:
-    """The picture among those that were found with it, now or in a version."""
+    """The picture among those that were found with it, now or in a version; `history`: with its
+    earlier captions, which take a moment to find in a large set."""
     contents = state(stored, v)
     picture = bulk.find(stored, contents, sha256)
     findings = findings_of(bench, stored)
@@ -60,11 +70,41 @@ def show(
         search=request.url.query,
         found=findings.get(sha256, ()),
         mendable=any(one.code in mended_by_words(contents) for one in findings.get(sha256, ())),
-        tokens=count_tokens(aim.base, picture.caption),
+        **_reading(bench, stored, contents, picture, picture.caption),
+        history=stored.earlier_captions(sha256) if history else None,
         fit=fit,
         native=native,
         last_edit=stored.last_edit if stored.can_undo else "",
     )
+
+
+@router.post("/images/{sha256}/reading")
+def reading(
+    bench: BenchNow,
+    stored: DatasetNow,
+    sha256: Sha,
+    caption: Annotated[str, Form(max_length=20_000)] = "",
+) -> Response:
+    """What a caption that is being written says; nothing is changed."""
+    contents = stored.working
+    picture = bulk.find(stored, contents, sha256)
+    text = caption.replace("\r\n", "\n")
+    told = _reading(bench, stored, contents, picture, text)
+    return HTMLResponse(part("datasets/reading.html", aim=bench.checks.aim(stored), **told))
+
+
+def _reading(
+    bench: Workbench, stored: StoredDataset, contents: Contents, picture: Picture, caption: str
+) -> dict[str, Any]:
+    """The caption's pieces and its tokens."""
+    aim, trigger = bench.checks.aim(stored), contents.concept(picture.concept).trigger
+    alike = bulk.by_trigger(contents)[trigger]
+    some = alike[:: -(-len(alike) // SETTLED_BY)]
+    check = completeness.check_of(aim.kind, aim.base, trigger, some)
+    marked = mark(caption, check)
+    own = "zh-TW" if language() == "zh_Hant" else "en"
+    titles = {piece.title: vocabulary.title(piece.title, own) for piece in marked.pieces}
+    return {"marked": marked, "titled": titles, "tokens": count_tokens(aim.base, caption)}
 
 
 def _fit(picture: Picture, base: str) -> tuple[str, Crop | None]:

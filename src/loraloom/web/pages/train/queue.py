@@ -17,7 +17,7 @@ from loraloom.studio.progress import gpu_of, time_left
 from loraloom.studio.rights import Visibility
 from loraloom.web.api.jobs import Number
 from loraloom.web.pages.preferences import own
-from loraloom.web.paging import Before, cut
+from loraloom.web.paging import Before, Words, cut
 from loraloom.web.render import back, page
 from loraloom.web.sharing import told
 from loraloom.web.texts import translate as _
@@ -46,6 +46,7 @@ def queue(
     show: Filter = "all",
     before: Before = None,
     parent: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    q: Words = "",
 ) -> Response:
     """Runs, the newest first; in the bin jobs of all tasks."""
     in_bin = show == "bin"
@@ -53,12 +54,18 @@ def queue(
         room.empty_bin(studio)
     found = studio.jobs.page(
         before=before, limit=SHOWN + 1, states=_FILTERS[show], parent=parent, trashed=in_bin,
-        task=None if in_bin else Task.TRAIN,
+        task=None if in_bin else Task.TRAIN, words=q,
     )  # fmt: skip
     jobs, more = cut(found, SHOWN)
     waiting = [job.id for job in studio.jobs.queue()]
-    kept = {"show": show, "parent": parent, "before": before}
-    here = {name: value for name, value in kept.items() if value not in (None, "all")}
+    kept = {"show": show, "parent": parent, "before": before, "q": q}
+    here = {name: value for name, value in kept.items() if value not in (None, "", "all")}
+
+    def url(**changed: object) -> str:
+        told = {**here, **changed}
+        query = urlencode({n: value for n, value in told.items() if value not in (None, "all")})
+        return "/train" + ("?" + query if query else "")
+
     return page(
         request,
         "train/queue.html",
@@ -69,9 +76,11 @@ def queue(
         gpus={job.id: gpu_of(studio.jobs, job) for job in jobs if job.state in HELD},
         left={job.id: time_left(studio.jobs, job) for job in jobs if job.state in HELD},
         show=show,
+        q=q,
         parent=None if parent is None else studio.jobs.get(parent),
-        here="/train" + ("?" + urlencode(here) if here else ""),
-        next="/train?" + urlencode({**here, "before": more}) if more else None,
+        here=url(),
+        tab=lambda value: url(show=value, before=None),
+        next=url(before=more) if more else None,
         paged=before is not None,
         days=BIN_DAYS,
     )
