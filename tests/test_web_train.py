@@ -1,5 +1,6 @@
 """Starting, watching and ordering runs by the API and the pages."""
 
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from loraloom.findings import Severity
 from loraloom.kinds import Kind
 from loraloom.studio import draft
 from loraloom.studio.job import State
+from loraloom.studio.leases import Leases
 from loraloom.studio.plans import Measure, Plan
 from loraloom.studio.rows import note
 from loraloom.studio.studio import Studio
@@ -223,11 +225,56 @@ def test_a_run_that_does_not_fit_is_not_started(
     assert "needs about 20.0 GiB" in refused.json()["detail"]
 
 
+def test_a_run_for_which_the_disk_is_too_small_is_not_started(
+    client: TestClient, studio: Studio, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = too_large()
+    more = shutil.disk_usage(studio.data.parent).free // 2**20 + 10 * 1024
+    whole = plan.measures[1].model_copy(update={"disk_mib": more})
+    fits = plan.model_copy(update={"measures": [whole]})
+    monkeypatch.setattr(studio.plans, "_ask", lambda config, less: fits)
+    client.post("/api/v1/plans", json={"settings": settings(base)})
+    refused = client.post("/api/v1/jobs", json={"settings": settings(base)})
+    assert refused.status_code == 422
+    assert "GiB of checkpoints and adapters, and the disk has" in refused.json()["detail"]
+
+
+def test_finished_runs_tell_what_the_next_takes(
+    client: TestClient, studio: Studio, cups: str, base: Path
+) -> None:
+    def told(**more: Any) -> Any:
+        asked = {"settings": settings(base, **more)}
+        return client.post("/api/v1/recipes", json=asked).json()["measured"]
+
+    assert told() is None
+    for seconds in (3.0, 6.0, 30.0):
+        client.post("/api/v1/jobs", json={"settings": settings(base)})
+        leases = Leases(studio.database)
+        held = leases.claim("here")
+        assert held is not None
+        body = {"event": "finished", "step": 3, "best_step": 3, "adapter": "a", "peak_mib": 700,
+                "seconds": seconds}  # fmt: skip
+        leases.beat(held.lease, [body])
+        leases.finish(held.lease)
+    assert told() == {"runs": 3, "seconds_a_step": 2.0, "peak_mib": 700}
+    assert told(schedule={"steps": 90}, trigger="zq other") == told()
+    assert told(batch_size=7) is None
+    assert told(data={"folder": "cups", "resolution_px": 64}) is None
+    form = {"dataset": "cups", "base": str(base), "kind": "character", "trigger": "zk person",
+            "schedule.steps": "300", "prior.images": "0", "plan": "1"}  # fmt: skip
+    html = client.get("/train/new", params=form).text
+    assert "as measured in 3 runs like this" in html
+    assert "measured: 0.7 GiB" in html
+    html = client.get("/train/new", params=form | {"batch_size": "7"}).text
+    assert "worked out from the speed of this machine" in html
+
+
 def too_large() -> Plan:
     """Of a small card."""
     whole = Measure(
         name="as it is", settings=[], cost="", fits=False, peak_mib=20480, base_mib=1,
-        adapter_mib=1, activations_mib=1, samples_mib=0, encoding_mib=1, seconds_a_step=1.5,
+        adapter_mib=1, activations_mib=1, samples_mib=0, encoding_mib=1, disk_mib=1,
+        seconds_a_step=1.5,
     )  # fmt: skip
     less = whole.model_copy(
         update={"name": "gradient checkpointing", "settings": ["gradient_checkpointing=true"],

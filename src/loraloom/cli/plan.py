@@ -100,6 +100,7 @@ def _as_tree(plan: Plan, config: TrainConfig) -> Tree:
                 "activations_mib": step.estimate.activations_mib,
                 "samples_mib": step.estimate.samples_mib,
                 "encoding_mib": step.estimate.encoding_mib,
+                "disk_mib": step.estimate.disk_mib,
                 "seconds_a_step": step.seconds_a_step,
             }
             for step in plan.steps
@@ -130,6 +131,8 @@ def _show(plan: Plan, config: TrainConfig) -> None:
             step.measure.cost,
         )
     console.print(table)
+    disk = plan.steps[0].estimate.disk_mib
+    console.print(f"Checkpoints and adapters take up to {disk:,} MiB on the disk.")
     chosen = plan.chosen
     if chosen is None:
         console.print("It does not fit: take a smaller base, a lower adapter.rank or another card.")

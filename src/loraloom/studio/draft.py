@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from shutil import disk_usage
 from typing import Any
 
 from loraloom import families, kinds
@@ -14,10 +15,10 @@ from loraloom.dataset import reference
 from loraloom.errors import BaseUnknown, ConfigInvalid, LoraloomError
 from loraloom.families.info import BaseProfile, FamilyInfo
 from loraloom.kinds import Kind
-from loraloom.settings import STARTER, base_folders, resolve_base
+from loraloom.settings import STARTER, base_folders, data_folder, resolve_base
 from loraloom.studio import readiness
 from loraloom.studio.datasets import Datasets, folders
-from loraloom.studio.plans import Plans
+from loraloom.studio.plans import Plan, Plans
 from loraloom.studio.readiness import Readiness
 from loraloom.train import recipe
 from loraloom.train.recipe import Preset
@@ -104,15 +105,27 @@ def look(tree: Tree, preset: Preset = "standard", plans: Plans | None = None) ->
         named = dict(zip(folders({"data": data}), own, strict=False))
         checked = tuple(readiness.look(named, config.kind, config.base, info.id))
         blocking += _unready(checked)
-    if not wrong and plans is not None and (plan := plans.known(config)) and not plan.fits:
-        blocking.append(
-            Remark("memory", f"It needs about {plan.unchanged.peak_mib / 1024:.1f} GiB of memory, "
-                   f"and {plan.card} has {plan.available_mib / 1024:.1f} GiB.")
-        )  # fmt: skip
+    if not wrong and plans is not None and (plan := plans.known(config)):
+        blocking += _does_not_fit(plan)
     return Draft(
         config, info, profile, pictures, checked, tuple(blocking),
         tuple(_warnings(config, pictures)),
     )  # fmt: skip
+
+
+def _does_not_fit(plan: Plan) -> Iterator[Remark]:
+    if not plan.fits:
+        yield Remark(
+            "memory", f"It needs about {plan.unchanged.peak_mib / 1024:.1f} GiB of memory, "
+            f"and {plan.card} has {plan.available_mib / 1024:.1f} GiB.",
+        )  # fmt: skip
+    free_mib = disk_usage(data_folder()).free >> 20
+    if plan.unchanged.disk_mib > free_mib:
+        yield Remark(
+            "disk", f"It writes up to {plan.unchanged.disk_mib / 1024:.1f} GiB of checkpoints and "
+            f"adapters, and the disk has {free_mib / 1024:.1f} GiB free. Free some space, or lower "
+            "checkpoint.keep.",
+        )  # fmt: skip
 
 
 def own_default(tree: Tree, name: str, draft: Draft, preset: Preset) -> object:

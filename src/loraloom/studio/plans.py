@@ -35,6 +35,8 @@ class Measure(BaseModel):
     activations_mib: int
     samples_mib: int
     encoding_mib: int
+    disk_mib: int
+    """What checkpoints and adapters take at most."""
     seconds_a_step: float | None
 
 

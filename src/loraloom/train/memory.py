@@ -43,6 +43,9 @@ class Estimate:
     loading_mib: int
     """What the denoiser takes while it is loaded."""
     flops_a_step: float
+    disk_mib: int
+    """What checkpoints and adapters take in the run's folder at most; the cache of latents and
+    conditions comes beside, by the number of pictures."""
 
     @property
     def peak_mib(self) -> int:
@@ -140,6 +143,7 @@ class Outline:
             encoding_mib=_mib(max(texts, self._vae_bytes + encoding_bytes)),
             loading_mib=_mib(base_bytes if gpu else whole_bytes),
             flops_a_step=float(found.forward_flops * passes * config.accumulation),
+            disk_mib=_mib(self._trained * _written_a_weight(config)),
         )
 
     def _samples_bytes(self, config: TrainConfig) -> int:
@@ -217,6 +221,17 @@ def _bytes_a_weight(config: TrainConfig) -> float:
     state = float(kinds.read_data("optimisers")[config.optimiser.name]["state_bytes"])
     kept = [config.ema_decay > 0, config.adapter.init == "pissa"]
     return 4 + 4 + state + 4 * sum(kept)
+
+
+def _written_a_weight(config: TrainConfig) -> float:
+    """Bytes of checkpoints (one more than are kept, while it is written) and of adapters: one a
+    validation, and those of the end in two layouts and, but for LoRA, as peft has them."""
+    state = float(kinds.read_data("optimisers")[config.optimiser.name]["state_bytes"])
+    each = 8 if config.ema_decay > 0 else 4
+    every, steps = config.validation.every_steps, config.schedule.steps
+    adapters = -(-steps // every) if every else 1
+    ends = 2 if config.adapter.type in ("lora", "dora") else 3
+    return (config.checkpoint.keep + 1) * (each + state) + adapters * each + ends * 4 + each - 4
 
 
 def _mib(size: float) -> int:

@@ -13,6 +13,7 @@ from loraloom.errors import ConfigInvalid
 from loraloom.findings import Severity
 from loraloom.kinds import Kind
 from loraloom.studio import draft
+from loraloom.studio.measured import Measured, measured
 from loraloom.studio.plans import Plan
 from loraloom.studio.readiness import Readiness, Standing
 from loraloom.train.recipe import Preset
@@ -61,6 +62,8 @@ class RecipeBody(BaseModel):
     """What stands in the way of a start."""
     warnings: list[str]
     readiness: list[ReadinessBody]
+    measured: Measured | None
+    """What finished runs of such settings took here; null: there is none yet."""
 
 
 @router.post("/recipes")
@@ -78,6 +81,7 @@ def complete(studio: StudioNow, asked: Asked) -> RecipeBody:
         blocking=[remark.sentence for remark in found.blocking],
         warnings=[remark.sentence for remark in found.warnings],
         readiness=list(map(_readiness, found.checked)),
+        measured=measured(studio.jobs, found.config),
     )
 
 

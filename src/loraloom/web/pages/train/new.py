@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from loraloom.studio import described, draft, plans, starting
 from loraloom.studio.checks import Aim, Running
 from loraloom.studio.draft import Draft, Remark
 from loraloom.studio.job import Job
+from loraloom.studio.measured import measured
 from loraloom.studio.plans import Plan
 from loraloom.studio.readiness import Readiness
 from loraloom.studio.rights import Person
@@ -122,6 +124,7 @@ def _page(
     found = draft.look(wish.tree, wish.preset, studio.plans) if plan else found
     name, version, stored = _dataset(studio, wish)
     bases, changes = _bases(wish, person), _changes(wish, found)
+    like = measured(studio.jobs, found.config) if usable else None
     kept = {key: value for key, value in wish.values.items() if value and key != "key"}
     here = "/train/new" + ("?" + urlencode(kept) if kept else "")
     response = page(
@@ -147,6 +150,9 @@ def _page(
         presets=[(preset, _steps(wish, found, preset)) for preset in PRESETS],
         groups=_groups(wish, found),
         plan=plan,
+        measured=like,
+        seconds_a_step=(like or plan.unchanged).seconds_a_step if plan else None,
+        free_bytes=shutil.disk_usage(studio.data).free,
         trouble=trouble,
         plan_key=plans.key(found.config) if usable else "",
         toml=to_toml(found.config),
