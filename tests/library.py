@@ -46,7 +46,11 @@ def finish(studio: Studio, base: Path, pictures: Path, name: str = "cups", **mor
     held = leases.claim("test")
     assert held is not None and held.id == job.id
     save_adapter(job.run_folder / "adapter.safetensors", seed=job.id)
-    save_adapter(job.run_folder / "adapters" / "step-000003.safetensors", seed=job.id + 100)
+    save_adapter(
+        job.run_folder / "adapters" / "step-000003.safetensors",
+        seed=job.id + 100,
+        told={"ss_steps": "3"},
+    )
     samples = job.run_folder / "samples"
     samples.mkdir()
     (samples / "step-000006-0.png").write_bytes(b"png")

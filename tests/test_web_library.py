@@ -80,6 +80,9 @@ def test_a_step_of_a_run_is_kept_as_a_version(
         assert kept[name] == ended[name], name
     assert client.get(f"/api/v1/adapters/{kept['id']}/file").content == own.read_bytes()
     assert client.get(f"/api/v1/adapters/{kept['id']}/cover").content == b"of step 3"
+    own_page = client.get(f"/adapters/{kept['id']}").text
+    assert "samples/step-000003-0.png" in own_page
+    assert "samples/step-000006-0.png" not in own_page  # later than it
     page = client.get(f"/train/{job.id}").text
     assert f'href="/adapters/{kept["id"]}"' in page
     assert "Keep this one" not in page

@@ -90,6 +90,11 @@ class Adapter:
         return self.job_id or self.kept_job_id
 
     @property
+    def step(self) -> int | None:
+        """After which it was written, where it is known."""
+        return step_of(self.facts)
+
+    @property
     def base_title(self) -> str:
         """The base in a word."""
         return Path(self.base).name or self.facts.get("base") or self.family or ""
@@ -120,3 +125,9 @@ def as_adapter(row: Row[Any]) -> Adapter:
     values["facts"] = json.loads(values["facts"])
     values["visibility"] = Visibility(values["visibility"])
     return Adapter(**{name: value for name, value in values.items() if name in names})
+
+
+def step_of(facts: Mapping[str, str]) -> int | None:
+    """The step that a file says it is of."""
+    told = facts.get("step", "")
+    return int(told) if told.isdecimal() and len(told) < 10 else None

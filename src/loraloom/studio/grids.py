@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loraloom.errors import AdapterRefused, JobUnknown
 from loraloom.generate import order as orders
 from loraloom.generate.order import Grid, Order, Wanted
+from loraloom.studio import run_files
 from loraloom.studio.adapter import Adapter
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.job import Job, Task
@@ -115,12 +115,8 @@ class Grids:
         run = adapter.run_id
         if run is None or not self._jobs.known({run}):
             return {}
-        folder = self._jobs.get(run).run_folder / "adapters"
-        return {
-            int(match[1]): path
-            for path in sorted(folder.glob("step-*.safetensors"))
-            if (match := re.fullmatch(r"step-(\d+)\.safetensors", path.name))
-        }
+        found = run_files.kept_adapters(self._jobs.get(run).run_folder)
+        return {step: path for (step, average), path in found.items() if not average}
 
     def order(self, ask: GridAsk) -> Order:
         """What would be drawn.

@@ -17,7 +17,8 @@ from sqlalchemy import ColumnElement, Connection, Select, func, insert, or_, sel
 from loraloom.errors import AdapterUnknown
 from loraloom.kinds import Kind
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import FILE, MOST_TAGS, SUFFIX, Adapter, as_adapter, clean_tags
+from loraloom.studio import run_files
+from loraloom.studio.adapter import FILE, MOST_TAGS, Adapter, as_adapter, clean_tags
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, State, Task
@@ -120,8 +121,8 @@ class Library:
         that is the one. Raises AdapterUnknown, AdapterUnreadable, Forbidden, DiskFull.
         """
         check(self._person, "change", job.owner_id, job.visibility)
-        path = job.run_folder / "adapters" / f"step-{step:06d}{'-ema' if average else ''}{SUFFIX}"
-        if job.task is not Task.TRAIN or not path.is_file():
+        path = run_files.kept_adapters(job.run_folder).get((step, average))
+        if job.task is not Task.TRAIN or path is None:
             raise AdapterUnknown(
                 f"Run {job.id} keeps no such adapter of step {step}; its page lists those that it "
                 "keeps."

@@ -10,6 +10,7 @@ from typing import Any
 
 from loraloom.studio.job import HELD, Job, State
 from loraloom.studio.jobs import Jobs
+from loraloom.studio.run_files import kept_adapters
 
 _TOLD = ("stage", "started", "planned", "diagnosed", "warned", "validated", "sampled", "saved",
          "finished")  # fmt: skip
@@ -124,13 +125,10 @@ def adapters(job: Job, finished: Body | None) -> tuple[AdapterFile, ...]:
     """The files of a run's adapter, those of its end first, then by step."""
     ends = sorted(job.run_folder.glob("adapter*.safetensors"), key=lambda path: len(path.name))
     best = finished["best_step"] if finished else None
-    steps = []
-    for path in sorted(job.run_folder.glob("adapters/step-*.safetensors")):
-        number, _, kind = path.stem.removeprefix("step-").partition("-")
-        if number.isdecimal():
-            step = int(number)
-            steps.append(AdapterFile(f"adapters/{path.name}", step, path.stat().st_size,
-                                     step == best, kind == "ema"))  # fmt: skip
+    steps = [
+        AdapterFile(f"adapters/{path.name}", step, path.stat().st_size, step == best, average)
+        for (step, average), path in kept_adapters(job.run_folder).items()
+    ]
     return (
         *(AdapterFile(path.name, None, path.stat().st_size, average="ema" in path.stem)
           for path in ends),

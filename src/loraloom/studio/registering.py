@@ -21,7 +21,8 @@ from loraloom.dataset.reference import is_stored
 from loraloom.errors import AdapterUnreadable, BaseUnknown, LoraloomError
 from loraloom.files import sync_folder, telling_failures
 from loraloom.settings import data_folder
-from loraloom.studio.adapter import FILE, MOST_TAGS, clean_tags
+from loraloom.studio import run_files
+from loraloom.studio.adapter import FILE, MOST_TAGS, clean_tags, step_of
 from loraloom.studio.job import Job
 from loraloom.studio.rights import Visibility
 
@@ -46,7 +47,7 @@ def of_run(job: Job) -> dict[str, Any] | None:
     except LoraloomError:
         return None
     made = {"name": job.name[:200], "job_id": job.id, "created_at": job.ended_at or time.time()}
-    return {**facts, **made, "cover": _cover(job)}
+    return {**facts, **made, "cover": _cover(job, step_of(json.loads(facts["facts"])))}
 
 
 def of_step(job: Job, step: int, path: Path, *, average: bool) -> dict[str, Any]:
@@ -201,14 +202,7 @@ def _facts(metadata: Mapping[str, str]) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
-def _cover(job: Job, step: int | None = None) -> str:
-    """The newest sample of a run, or the newest up to a step and else the next, by its path below
-    the data folder.
-
-    Not one without the adapter.
-    """
-    samples = sorted((job.run_folder / "samples").glob("step-*-0.png"))
-    samples = [path for path in samples if path.name != "step-000000-0.png"]
-    if step is not None:
-        samples = [path for path in samples if path.name <= f"step-{step:06d}-0.png"] or samples[:1]
-    return str(samples[-1].relative_to(data_folder())) if samples else ""
+def _cover(job: Job, step: int | None) -> str:
+    """The sample that shows the adapter after a step best, by its path below the data folder."""
+    drawn = run_files.samples(job.run_folder, step)
+    return str(drawn[0].relative_to(data_folder())) if drawn else ""

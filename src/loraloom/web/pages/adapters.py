@@ -12,7 +12,7 @@ from loraloom import families
 from loraloom.errors import JobUnknown
 from loraloom.families.installed import installed
 from loraloom.kinds import Kind
-from loraloom.studio import bases, importing
+from loraloom.studio import bases, importing, run_files
 from loraloom.studio.adapter import TAGS, Adapter
 from loraloom.studio.library import BIN_DAYS, PAGE, Edit, Filter
 from loraloom.studio.rights import Visibility
@@ -167,13 +167,12 @@ def _titles() -> dict[str, str]:
 
 
 def _samples(studio: StudioNow, adapter: Adapter) -> list[str]:
-    """Addresses of the samples of its run, the newest first."""
+    """Addresses of its run's samples up to its own step, the newest first."""
     if adapter.run_id is None:
         return []
     try:
-        folder = studio.jobs.get(adapter.run_id).run_folder / "samples"
+        drawn = run_files.samples(studio.jobs.get(adapter.run_id).run_folder, adapter.step)
     except JobUnknown:
         return []
-    names = sorted((path.name for path in folder.glob("step-*.png")), reverse=True)
-    names = [name for name in names if not name.startswith("step-000000-")]  # without the adapter
-    return [f"/api/v1/jobs/{adapter.run_id}/files/samples/{name}" for name in names[:SAMPLES]]
+    files = f"/api/v1/jobs/{adapter.run_id}/files/samples"
+    return [f"{files}/{path.name}" for path in drawn[:SAMPLES]]
