@@ -43,7 +43,7 @@ HOST = "127.0.0.1"
 OWN = {"Origin": f"http://{HOST}"}
 WORDS = {"Maria": "blue horses swim far", "Tom": "seven quiet teapots", "Vera": "nine round clouds"}
 SHARED = {"action", "name", "person", "session", "token", "code", "number", "version", "sha256",
-          "room", "addition"}  # fmt: skip
+          "room", "addition", "first", "second"}  # fmt: skip
 """Parameters of paths that name nothing that a member owns, or what the routes look after."""
 
 
@@ -391,6 +391,26 @@ class TestNamingWhatIsOthers:
         assert page.status_code == 200
         assert "hush one" not in page.text
         assert "hush one" in team.signed_in("Maria").get(f"/compare?a={a}&b={b}").text
+
+    def test_what_was_found_on_comparing_is_each_ones_own(
+        self, team: Team, settings: TrainConfig
+    ) -> None:
+        hers = team.studio.seen_by(team.accounts["Maria"].person)
+        a, b = (hers.jobs.add(settings, "hers").id for _ in range(2))
+        hers.verdicts.give(a, b, b, "hers alone")
+        tom, told = team.signed_in("Tom"), f"/api/v1/comparisons/{a}/{b}"
+        assert tom.put(told, json={"note": "his"}).status_code == 404
+        for number in (a, b):
+            hers.jobs.share(number, Visibility.PUBLIC)
+        assert "hers alone" not in tom.get(f"/compare?a={a}&b={b}").text
+        assert tom.put(told, json={"note": "his"}).status_code == 200
+        kept = hers.verdicts.of(b, a)
+        assert kept is not None
+        assert (kept.winner, kept.note) == (b, "hers alone")
+        assert tom.get("/api/v1/comparisons").json()["comparisons"][0]["note"] == "his"
+        hers.jobs.share(b, Visibility.PRIVATE)
+        assert tom.get("/api/v1/comparisons").json()["comparisons"] == []
+        assert "hers" not in tom.get("/compare").text
 
     def test_keys_of_starts_are_each_ones_own(self, team: Team, hers: Studio) -> None:
         hers.datasets.share("secret", Visibility.PUBLIC)

@@ -295,6 +295,38 @@ def test_two_runs_are_compared(client: TestClient, studio: Studio, cups: str, ba
 
 
 @pytest.mark.matrix
+def test_what_was_found_is_kept_with_the_comparison(
+    client: TestClient, studio: Studio, cups: str, base: Path
+) -> None:
+    for _ in range(3):
+        add(client, base)
+    html = client.get("/compare").text
+    assert "Compared before" not in html
+    assert re.findall(r'value="(\d)" selected', html) == ["2", "3"]  # the newest two
+    assert re.findall(r'value="(\d)" selected', client.get("/compare?job=3").text) == ["3", "2"]
+    found = {"a": "2", "b": "1", "winner": "2", "note": "sharper <b>eyes</b>"}
+    assert client.post("/compare", data=found).headers["location"] == "/compare?a=2&b=1"
+    html = client.get("/compare?a=1&b=2").text
+    assert re.search(r'name="winner" value="2" checked', html)
+    assert "sharper &lt;b&gt;eyes" in html
+    assert "sharper &lt;b&gt;eyes" in client.get("/compare").text
+    assert "sharper" not in client.get("/compare?a=1&b=3").text
+
+    (told,) = client.get("/api/v1/comparisons").json()["comparisons"]
+    assert (told["first"], told["second"], told["winner"]) == (1, 2, 2)
+    client.put("/api/v1/comparisons/1/2", json={"note": "the same after all"})
+    (told,) = client.get("/api/v1/comparisons").json()["comparisons"]
+    assert (told["winner"], told["note"]) == (None, "the same after all")
+    refused = client.put("/api/v1/comparisons/1/2", json={"winner": 3})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        422, "The better of 1 and 2 cannot be 3."
+    )  # fmt: skip
+    assert client.put("/api/v1/comparisons/1/1", json={"note": "x"}).status_code == 422
+    assert client.put("/api/v1/comparisons/1/9", json={"note": "x"}).status_code == 404
+    assert client.put("/api/v1/comparisons/2/1", json={}).json() is None
+    assert client.get("/api/v1/comparisons").json()["comparisons"] == []
+
+
 def test_a_run_from_the_form_to_its_adapter(
     served: str, browser: Browser, cups: str, base: Path, home: Path
 ) -> None:

@@ -206,6 +206,10 @@ class JobRefused(LoraloomError):
     """What was asked of a job does not fit the state that it is in."""
 
 
+class ComparisonInvalid(LoraloomError):
+    """What was said on comparing two runs does not fit them."""
+
+
 class StartRefused(DatasetProblems):
     """A run cannot be started yet; everything that stands in its way is told."""
 

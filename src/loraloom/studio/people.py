@@ -13,7 +13,16 @@ from loraloom.errors import EntryUnknown, PersonInvalid, PersonUnknown, SignInRe
 from loraloom.studio import audit, passwords, secret
 from loraloom.studio.database import Database
 from loraloom.studio.rights import Person, Role, check
-from loraloom.studio.tables import adapters, jobs, people, pictures, prompts, sessions, tokens
+from loraloom.studio.tables import (
+    adapters,
+    jobs,
+    people,
+    pictures,
+    prompts,
+    sessions,
+    tokens,
+    verdicts,
+)
 
 MOST_NAME = 40
 LINK_S = 3 * 24 * 3600.0
@@ -120,7 +129,8 @@ class People:
             for owned in (jobs, adapters, pictures):
                 mine = update(owned).where(owned.c.owner_id == number)
                 connection.execute(mine.values(owner_id=None))
-            connection.execute(delete(prompts).where(prompts.c.owner_id == number))
+            for own in (prompts, verdicts):
+                connection.execute(delete(own).where(own.c.owner_id == number))
             for table in (sessions, tokens):
                 connection.execute(delete(table).where(table.c.person_id == number))
             connection.execute(delete(people).where(people.c.id == number))

@@ -19,6 +19,7 @@ from loraloom.studio.projects import Projects
 from loraloom.studio.rights import Person
 from loraloom.studio.sessions import Sessions
 from loraloom.studio.tokens import Tokens
+from loraloom.studio.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Studio:
     pictures: Pictures
     grids: Grids
     projects: Projects
+    verdicts: Verdicts
 
     def seen_by(self, person: Person) -> Studio:
         """With all that can be owned as somebody sees it."""
@@ -44,6 +46,7 @@ class Studio:
             self, jobs=self.jobs.seen_by(person), datasets=self.datasets.seen_by(person),
             library=self.library.seen_by(person), pictures=self.pictures.seen_by(person),
             grids=self.grids.seen_by(person), projects=self.projects.seen_by(person),
+            verdicts=self.verdicts.seen_by(person),
         )  # fmt: skip
 
 
@@ -55,5 +58,5 @@ def open_studio() -> Studio:
     return Studio(
         data_folder(), database, jobs, datasets, Plans(), People(database), Sessions(database),
         Tokens(database), library, pictures, Grids(library, jobs),
-        Projects(database, datasets, jobs, library, pictures),
+        Projects(database, datasets, jobs, library, pictures), Verdicts(database, jobs),
     )  # fmt: skip

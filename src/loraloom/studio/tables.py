@@ -22,7 +22,7 @@ from sqlalchemy import (
 from loraloom.studio.job import Reason, Request, State, Task
 from loraloom.studio.rights import Role, Visibility
 
-VERSION = "0008"
+VERSION = "0009"
 """The newest migration."""
 
 metadata = MetaData(
@@ -221,6 +221,20 @@ prompts = Table(
     Column("owner_id", Integer),  # who alone sees it; none: the owners of the studio
     Column("project_id", Integer),
     Index("ix_prompts_project", "project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("first_id", ForeignKey("jobs.id"), nullable=False),  # the older one of both
+    Column("second_id", ForeignKey("jobs.id"), nullable=False),
+    Column("winner_id", Integer),  # one of both; none: neither
+    Column("note", Text, nullable=False),
+    Column("given_at", Float, nullable=False),
+    Column("owner_id", Integer),  # who alone sees it; none: the owners of the studio
+    Index("ix_verdicts_pair", "first_id", "second_id"),
     sqlite_autoincrement=True,
 )
 

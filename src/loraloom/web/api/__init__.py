@@ -3,6 +3,7 @@
 from loraloom.web.api import (
     adapters,
     bases,
+    comparisons,
     dataset_pictures,
     datasets,
     events,
@@ -19,6 +20,7 @@ from loraloom.web.api import (
 
 ROUTERS = (
     jobs.router,
+    comparisons.router,
     plans.router,
     bases.router,
     datasets.router,

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from loraloom.dataset import reference, snapshot
@@ -16,12 +16,15 @@ from loraloom.studio import described
 from loraloom.studio.datasets import Datasets
 from loraloom.studio.job import Job
 from loraloom.studio.progress import Progress, progress
-from loraloom.web.render import page
+from loraloom.studio.verdicts import LONGEST_NOTE
+from loraloom.web.render import back, page
+from loraloom.web.texts import translate as _
 from loraloom.web.who import StudioNow
 
 router = APIRouter()
 Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 CHOICES = 200
+EARLIER = 30
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,14 @@ def compare(
     a = a or (job[0] if job else None)
     jobs = studio.jobs.page(limit=CHOICES)
     if a is None or b is None:
-        return page(request, "train/compare.html", jobs=jobs, a=a, b=b, both=None)
+        earlier = [
+            (one, studio.jobs.get(one.first), studio.jobs.get(one.second))
+            for one in studio.verdicts.latest(EARLIER)
+        ]
+        newest = [one.id for one in jobs if one.id != a]
+        b = b or next(iter(newest), None)
+        a = a or next((number for number in newest if number != b), None)
+        return page(request, "train/compare.html", jobs=jobs, a=a, b=b, both=None, earlier=earlier)
     first, second = studio.jobs.get(a), studio.jobs.get(b)
     told = progress(studio.jobs, first), progress(studio.jobs, second)
     changes = described.changed(first, second)
@@ -67,7 +77,22 @@ def compare(
         difference=_difference(studio.datasets, first, second) if data else None,
         step=step,
         pairs=pairs,
+        verdict=studio.verdicts.of(a, b),
+        longest_note=LONGEST_NOTE,
     )
+
+
+@router.post("/compare")
+def judge(
+    studio: StudioNow,
+    a: Annotated[int, Form(ge=1, le=2**31 - 1)],
+    b: Annotated[int, Form(ge=1, le=2**31 - 1)],
+    winner: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0,
+    note: Annotated[str, Form(max_length=LONGEST_NOTE)] = "",
+) -> Response:
+    """Keep which of both is better, and why; `winner` 0: neither."""
+    studio.verdicts.give(a, b, winner or None, note.replace("\r\n", "\n"))
+    return back(f"/compare?a={a}&b={b}", _("Saved."))
 
 
 def _pairs(a: Job, b: Job, first: Progress, second: Progress) -> tuple[int | None, list[Pair]]:
