@@ -350,6 +350,21 @@ def test_an_earlier_caption_is_taken_again(client: TestClient, cups: StoredDatas
     assert cups.working.pictures[1].caption == before
 
 
+def test_the_size_of_pictures_is_remembered(client: TestClient, cups: StoredDataset) -> None:
+    assert 'class="gallery medium"' in client.get("/datasets/cups").text
+    then = "/datasets/cups?q=zk"
+    answer = client.post("/preferences/size", data={"size": "large", "then": then})
+    assert answer.headers["location"] == then
+    html = client.get(then).text
+    assert 'class="gallery large"' in html
+    assert (
+        'value="large" title="large pictures" aria-label="large pictures" aria-pressed="true"'
+        in html
+    )
+    client.post("/preferences/size", data={"size": '"><script>'})
+    assert 'class="gallery medium"' in client.get(then).text
+
+
 def test_datasets_are_found_by_name(client: TestClient, cups: StoredDataset) -> None:
     for name in ("Mira at home", "mira outside", "houses"):
         client.post("/datasets", data={"name": name})

@@ -1,4 +1,4 @@
-"""What a browser remembers of its user: theme and language."""
+"""What a browser remembers of its user: theme, language, and how large pictures are shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from loraloom.web import texts
 
 router = APIRouter(prefix="/preferences")
+SIZES = ("small", "medium", "large")
 _YEAR_S = 365 * 24 * 3600
 
 
@@ -23,6 +24,12 @@ def theme(theme: Annotated[str, Form()], then: Annotated[str, Form()] = "/") -> 
 def language(language: Annotated[str, Form()], then: Annotated[str, Form()] = "/") -> Response:
     """The language of all pages, from now on."""
     return _kept(texts.COOKIE, language if language in texts.TITLES else "en", then)
+
+
+@router.post("/size")
+def size(size: Annotated[str, Form()], then: Annotated[str, Form()] = "/") -> Response:
+    """How large the pictures of a dataset are shown, from now on."""
+    return _kept("size", size if size in SIZES else "medium", then)
 
 
 def _kept(name: str, value: str, url: str) -> Response:

@@ -92,7 +92,9 @@ function keys(event) {
     choose(box, { range: event.shiftKey });
   } else if (event.key === "e" && current) {
     event.preventDefault();
-    current.querySelector(".caption textarea").focus();
+    const area = current.querySelector(".caption textarea");
+    if (area.offsetParent) area.focus();
+    else current.querySelector(".look").click(); // small pictures have no caption beside them
   } else if (event.key === "x" && current) {
     if (!boxes().some((box) => box.checked)) current.querySelector(".pick input").checked = true;
     bar.querySelector('[value="take-out"]').click();
