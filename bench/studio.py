@@ -159,7 +159,8 @@ def paths(picture: str, job: int, adapter: int, name: str) -> tuple[list[str], l
     pages = [
         "/", "/datasets", root, f"{root}?q=beach+smile", f"{root}?finding=blur",
         f"{root}?after={picture}", f"{root}/images/{picture}", f"{root}/captions",
-        f"{root}/checks", f"{root}/versions", "/train", f"/train/new?dataset={name}",
+        f"{root}/checks", f"{root}/versions", "/train", "/train?q=portrait+7",
+        f"{root}/images/{picture}?history=1", f"/train/new?dataset={name}",
         f"/train/{job}", f"/compare?a={job}&b={job - 1}", "/adapters", "/adapters?q=portrait",
         f"/adapters/{adapter}", "/play", "/grid", "/settings", "/guide",
     ]  # fmt: skip

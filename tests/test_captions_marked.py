@@ -43,6 +43,14 @@ def test_hair_is_said_where_the_set_has_several_hairstyles() -> None:
     assert roles["ponytail"] == "leak"
 
 
+def test_a_very_long_caption_is_shown_whole_and_read_in_part() -> None:
+    caption = "ohwx woman, " + "紅色的" * 2600
+    pieces = mark(caption, WOMAN).pieces
+    assert "".join(piece.text for piece in pieces) == caption
+    assert pieces[-1].role == ""
+    assert len(pieces[-1].text) > 6000
+
+
 @given(
     st.lists(
         st.sampled_from(

@@ -340,7 +340,7 @@ def test_an_earlier_caption_is_taken_again(client: TestClient, cups: StoredDatas
     sha, before = cups.working.pictures[1].sha256, cups.working.pictures[1].caption
     url = f"/datasets/cups/images/{sha}"
     assert before in client.get(url).text
-    assert "always been this one" in client.get(f"{url}?history=1").text
+    assert "No earlier caption is kept" in client.get(f"{url}?history=1").text
     cups.set_captions({sha: "something else"}, "a caption")
     html = client.get(f"{url}?history=1").text
     taken = {"caption": before, "given": "something else", "then": url}

@@ -240,30 +240,43 @@ def test_a_run_for_which_the_disk_is_too_small_is_not_started(
 
 
 def test_finished_runs_tell_what_the_next_takes(
-    client: TestClient, studio: Studio, cups: str, base: Path
+    client: TestClient, studio: Studio, cups: str, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    plan = too_large()
+    here = Plan(card="here", device="cpu", available_mib=12288, steps=3, measures=plan.measures[1:])
+    monkeypatch.setattr(studio.plans, "_ask", lambda config, less: here)
+
     def told(**more: Any) -> Any:
         asked = {"settings": settings(base, **more)}
+        client.post("/api/v1/plans", json=asked)
         return client.post("/api/v1/recipes", json=asked).json()["measured"]
 
     assert told() is None
-    for seconds in (3.0, 6.0, 30.0):
+    for device, peak_mib, all_seconds in (
+        ("cpu", 500, (2.0, 3.0, 2.0)), ("cuda", 9000, (0.1, 0.1, 0.1)),
+        ("cpu", 700, (4.0, 4.0, 9.0)), ("cpu", 600, (1.0, 90.0, 4.5)),
+    ):  # fmt: skip
         client.post("/api/v1/jobs", json={"settings": settings(base)})
         leases = Leases(studio.database)
         held = leases.claim("here")
         assert held is not None
-        body = {"event": "finished", "step": 3, "best_step": 3, "adapter": "a", "peak_mib": 700,
-                "seconds": seconds}  # fmt: skip
-        leases.beat(held.lease, [body])
+        steps = [step(n) | {"seconds": took} for n, took in enumerate(all_seconds, 1)]
+        ended = {"event": "finished", "step": 3, "best_step": 3, "adapter": "a", "seconds": 500.0,
+                 "peak_mib": peak_mib}  # fmt: skip
+        leases.beat(held.lease, [{"event": "started", "device": device}, *steps, ended])
         leases.finish(held.lease)
-    assert told() == {"runs": 3, "seconds_a_step": 2.0, "peak_mib": 700}
+    assert told() == {"runs": 3, "seconds_a_step": 4.0, "peak_mib": 700}  # of 2, 4 and 4.5
     assert told(schedule={"steps": 90}, trigger="zq other") == told()
-    assert told(batch_size=7) is None
-    assert told(data={"folder": "cups", "resolution_px": 64}) is None
+    for more in (
+        {"batch_size": 7}, {"data": {"folder": "cups", "resolution_px": 64}},
+        {"adapter": {"type": "lokr"}}, {"text_encoder": {"ratio": 0.25}},
+    ):  # fmt: skip
+        assert told(**more) is None, more
     form = {"dataset": "cups", "base": str(base), "kind": "character", "trigger": "zk person",
             "schedule.steps": "300", "prior.images": "0", "plan": "1"}  # fmt: skip
     html = client.get("/train/new", params=form).text
     assert "as measured in 3 runs like this" in html
+    assert "about 20 minutes" in html
     assert "measured: 0.7 GiB" in html
     html = client.get("/train/new", params=form | {"batch_size": "7"}).text
     assert "worked out from the speed of this machine" in html
@@ -280,7 +293,9 @@ def too_large() -> Plan:
         update={"name": "gradient checkpointing", "settings": ["gradient_checkpointing=true"],
                 "fits": True, "peak_mib": 9000, "cost": "steps take a third longer"}
     )  # fmt: skip
-    return Plan(card="Small card", available_mib=12288, steps=3, measures=[whole, less])
+    return Plan(
+        card="Small card", device="cuda", available_mib=12288, steps=3, measures=[whole, less]
+    )
 
 
 def test_a_plan_is_made_by_a_child(client: TestClient, cups: str) -> None:

@@ -239,8 +239,9 @@ def test_the_queue_shows_what_is_asked_for(
 
 
 def test_runs_are_found(client: TestClient, studio: Studio, cups: str, base: Path) -> None:
-    jobs = [add(client, base), add(client, base, trigger="MIRA 50%")]
-    studio.jobs.cancel(jobs[0])
+    for name in ("cups", "cups MIRA 50%", "all cups"):
+        client.post("/api/v1/jobs", json={"settings": settings(base), "name": name})
+    studio.jobs.cancel(1)
 
     def found(q: str, **more: str) -> list[int]:
         html = client.get("/train", params={"q": q, **more}).text
@@ -249,14 +250,14 @@ def test_runs_are_found(client: TestClient, studio: Studio, cups: str, base: Pat
         assert more or shown == [one["id"] for one in told]
         return shown
 
-    assert found("cups") == [2, 1]
-    assert found("cups mira") == found("0%") == [2]  # % is no wildcard
+    assert found("cups") == [3, 2, 1]
+    assert found("mira CUPS") == found("0%") == found("mira\0cups") == [2]  # % is no wildcard
     assert found("#1") == [1]
-    assert found("mira", show="failed") == []
-    assert found("#99999999999") == []
-    html = client.get("/train", params={"q": "cups", "show": "failed"}).text
-    assert 'href="/train?show=running&amp;q=cups"' in html  # other tabs keep what is looked for
-    assert "No run fits" in client.get("/train", params={"q": "zebra"}).text
+    assert found("mira", show="failed") == found("#99999999999") == []
+    html = client.get("/train", params={"q": "all", "show": "failed", "parent": "1"}).text
+    assert 'href="/train?show=running&amp;parent=1&amp;q=all"' in html  # what is looked for stays
+    assert 'href="/train?show=failed&amp;parent=1">Show all' in html
+    assert client.get("/adapters", params={"q": "a\0b"}).status_code == 200
 
 
 def test_the_queue_names_base_and_gpu(
@@ -294,7 +295,6 @@ def test_two_runs_are_compared(client: TestClient, studio: Studio, cups: str, ba
     assert client.get("/compare").status_code == 200
 
 
-@pytest.mark.matrix
 def test_what_was_found_is_kept_with_the_comparison(
     client: TestClient, studio: Studio, cups: str, base: Path
 ) -> None:
@@ -323,10 +323,14 @@ def test_what_was_found_is_kept_with_the_comparison(
     )  # fmt: skip
     assert client.put("/api/v1/comparisons/1/1", json={"note": "x"}).status_code == 422
     assert client.put("/api/v1/comparisons/1/9", json={"note": "x"}).status_code == 404
+    long = {"a": "1", "b": "2", "note": "\r\n" * 100 + "x" * 4900}  # as browsers send lines
+    assert client.post("/compare", data=long).status_code == 303
+    assert client.post("/compare", data=long | {"note": "x" * 5001}).status_code == 422
     assert client.put("/api/v1/comparisons/2/1", json={}).json() is None
     assert client.get("/api/v1/comparisons").json()["comparisons"] == []
 
 
+@pytest.mark.matrix
 def test_a_run_from_the_form_to_its_adapter(
     served: str, browser: Browser, cups: str, base: Path, home: Path
 ) -> None:
@@ -374,7 +378,8 @@ def test_the_queue_and_a_run_by_keyboard(
         page.locator("#cancel button.danger").click()
         expect(page.locator(".badge.cancelled")).to_be_visible()
         for number in range(5):
-            add(client, base, trigger=f"zk mira{number}")
+            named = {"settings": settings(base), "name": f"mira{number}"}
+            client.post("/api/v1/jobs", json=named)
         page.goto("/train")
         page.keyboard.press("/")
         page.keyboard.type("mira3")

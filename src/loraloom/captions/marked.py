@@ -13,6 +13,9 @@ from typing import Literal
 from loraloom.captions.measure import Check, leaks_of, missing_categories
 from loraloom.captions.reading import Reading, read, trigger_spans
 
+MARKED = 1500
+"""Characters of a caption that are looked at: the time grows with their square where no comma parts
+them, and no text encoder reads more."""
 Role = Literal["", "trigger", "said", "leak"]
 
 
@@ -37,9 +40,10 @@ class Marked:
 
 def mark(caption: str, check: Check) -> Marked:
     """Read one caption; `check` as `lint.settled` gives it."""
-    reading = read(caption, check.trigger)
+    reading = read(caption[:MARKED], check.trigger)
     missing = missing_categories(reading, check) if caption.strip() else []
-    return Marked(tuple(_pieces(reading, check)), tuple(missing))
+    rest = (Piece(caption[MARKED:]),) if len(caption) > MARKED else ()
+    return Marked((*_pieces(reading, check), *rest), tuple(missing))
 
 
 def _pieces(reading: Reading, check: Check) -> Iterator[Piece]:

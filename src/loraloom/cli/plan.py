@@ -86,6 +86,7 @@ def _without_pictures(options: Tree, assignments: list[str], preset: Preset) -> 
 def _as_tree(plan: Plan, config: TrainConfig) -> Tree:
     return {
         "card": plan.card,
+        "device": plan.device,
         "available_mib": plan.available_mib,
         "steps": config.schedule.steps,
         "measures": [

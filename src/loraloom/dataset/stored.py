@@ -240,18 +240,20 @@ class StoredDataset:
         if not self.exists:
             return []
         head = self._head()
-        found, edit, replaced_s = dict[str, EarlierCaption](), "", 0.0
-        now = _caption_in(self._state_path(head), sha256)
+        found, edit, replaced_s, now = dict[str, EarlierCaption](), "", 0.0, ""
         for number in range(head, max(head - KEPT_STATES - 1, -1), -1):
             path = self._state_path(number)
             if not path.is_file():
                 break
-            caption = _caption_in(path, sha256)
-            if caption and caption != now:
+            tree = _read_tree(path)
+            caption = _caption_in(tree, sha256)
+            if number == head:
+                now = caption
+            elif caption and caption != now:
                 found.setdefault(caption, EarlierCaption(caption, replaced_s, edit=edit))
-            edit, replaced_s = _told(*_facts(path))[0], path.stat().st_mtime
+            edit, replaced_s = str(tree.get("edit", "")), path.stat().st_mtime
         for info in self.snapshots()[: -READ_SNAPSHOTS - 1 : -1]:
-            caption = _caption_in(self._snapshot_path(info.hash), sha256)
+            caption = _caption_in(_read_tree(self._snapshot_path(info.hash)), sha256)
             if caption and caption != now:
                 kept = EarlierCaption(caption, info.made_s, version=info.hash)
                 found.setdefault(caption, kept)
@@ -389,9 +391,9 @@ def _told(path: Path, inode: int, changed_ns: int, size: int) -> tuple[str, str,
     )  # fmt: skip
 
 
-def _caption_in(path: Path, sha256: str) -> str:
+def _caption_in(tree: Mapping[str, object], sha256: str) -> str:
     """A picture's caption in a state or snapshot; "" where it is not in it or has none."""
-    pictures = _read_tree(path).get("pictures")
+    pictures = tree.get("pictures")
     for one in pictures if isinstance(pictures, list) else ():
         if isinstance(one, dict) and one.get("sha256") == sha256:
             return str(one.get("caption", ""))

@@ -123,8 +123,8 @@ def _does_not_fit(plan: Plan) -> Iterator[Remark]:
     if plan.unchanged.disk_mib > free_mib:
         yield Remark(
             "disk", f"It writes up to {plan.unchanged.disk_mib / 1024:.1f} GiB of checkpoints and "
-            f"adapters, and the disk has {free_mib / 1024:.1f} GiB free. Free some space, or lower "
-            "checkpoint.keep.",
+            f"adapters, and the disk has {free_mib / 1024:.1f} GiB free. Free some space, lower "
+            "checkpoint.keep, or raise validation.every_steps.",
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from loraloom.config_tree import to_toml, toml_line
 from loraloom.errors import DatabaseUnusable, JobRefused, JobUnknown
 from loraloom.studio.database import Database
 from loraloom.studio.job import ENDED, HELD, Job, Reason, Request, State, Task, Wish
+from loraloom.studio.named import split_words
 from loraloom.studio.rights import ALONE, Person, Visibility, check, readable
 from loraloom.studio.rows import added, as_job, change, joined, locked, note, put
 from loraloom.studio.tables import events, jobs, pictures
@@ -187,9 +188,9 @@ class Jobs:
 
         `states`: in one of these only; `parent`: of this job and those that were made from it;
         `project`: of this one; `task`: of one task, None of all; `trashed`: those in the bin;
-        `words`: whose name or settings hold each of these; "#12" is the job of that number.
+        `words`: whose name holds each of these; "#12" is the job of that number.
         """
-        found = select(jobs).where(self._seen, _in_bin(trashed), *map(_holds, words.split()[:8]))
+        found = select(jobs).where(self._seen, _in_bin(trashed), *map(_holds, split_words(words)))
         found = found.order_by(jobs.c.id.desc()).limit(limit)
         if task is not None:
             found = found.where(jobs.c.task == task)
@@ -496,8 +497,7 @@ def _started(connection: Any, start: Start) -> Job | None:
 def _holds(word: str) -> ColumnElement[bool]:
     if word[0] == "#" and word[1:].isdecimal():
         return jobs.c.id == min(int(word[1:11]), 2**31 - 1)
-    texts = (jobs.c.name, jobs.c.settings)
-    return or_(*(text.icontains(word, autoescape=True) for text in texts))
+    return jobs.c.name.icontains(word, autoescape=True)
 
 
 def _in_bin(trashed: bool) -> ColumnElement[bool]:

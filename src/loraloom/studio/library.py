@@ -22,7 +22,7 @@ from loraloom.studio.adapter import FILE, MOST_TAGS, Adapter, as_adapter, clean_
 from loraloom.studio.bases import refuse_folder
 from loraloom.studio.database import Database
 from loraloom.studio.job import Job, State, Task
-from loraloom.studio.named import NamedEdit
+from loraloom.studio.named import NamedEdit, split_words
 from loraloom.studio.registering import of_run, of_step, put_file
 from loraloom.studio.rights import ALONE, Person, Visibility, check, may, readable
 from loraloom.studio.rows import as_job, locked
@@ -313,7 +313,7 @@ def _matching(found: Select[Any], wanted: Filter) -> Select[Any]:
     columns = adapters.c
     is_in_bin = columns.trashed_at.is_not(None) if wanted.trashed else columns.trashed_at.is_(None)
     found = found.where(is_in_bin)
-    for word in wanted.words.split()[:8]:
+    for word in split_words(wanted.words):
         texts = (columns.name, columns.description, columns.trigger, columns.tags, columns.alias)
         found = found.where(or_(*(text.icontains(word, autoescape=True) for text in texts)))
     if wanted.kind:

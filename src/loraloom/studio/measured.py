@@ -6,46 +6,50 @@ import statistics
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from loraloom.config import TrainConfig
+from loraloom.studio import progress
 from loraloom.studio.job import Job, State
 from loraloom.studio.jobs import Jobs
 
 LATEST = 100
 """Finished runs that are looked at."""
+ENOUGH = 5
+"""Runs of one cost that are asked what they took."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the finished runs of settings that cost the same took."""
+    """What the newest finished runs of settings that cost the same took."""
 
     runs: int
     seconds_a_step: float
-    """The median; with samples and validation, without preparation."""
+    """The median of the steps alone: samples and validation come beside."""
     peak_mib: int
     """The most that one of them held at once."""
 
 
-def measured(jobs: Jobs, config: TrainConfig) -> Measured | None:
-    """None where no such run has finished here yet."""
+def measured(jobs: Jobs, config: TrainConfig, device: str) -> Measured | None:
+    """On such a device, "cpu" or "cuda"; None where no such run has finished here yet."""
     wanted = _cost(config)
     alike = [
         job
         for job in jobs.page(states=[State.FINISHED], limit=LATEST)
         if _cost_of(job.settings) == wanted
     ]
-    ends = [end for job in alike if (end := _end(jobs, job)) and end["step"] and end["seconds"]]
-    if not ends:
+    told = [(progress.pace(jobs, job), *_told(jobs, job)) for job in alike[:ENOUGH]]
+    took = [(each, peak) for each, on, peak in told if each and on == device]
+    if not took:
         return None
-    each = statistics.median(end["seconds"] / end["step"] for end in ends)
-    return Measured(len(ends), each, max(end.get("peak_mib", 0) for end in ends))
+    return Measured(len(took), statistics.median(e for e, _ in took), max(p for _, p in took))
 
 
-def _end(jobs: Jobs, job: Job) -> dict[str, Any] | None:
-    """What a run told at its end; the seconds are those of all its attempts."""
-    events = jobs.events(job.id, names=["finished"], limit=1, newest=True)
-    return dict(events[-1].body) if events else None
+def _told(jobs: Jobs, job: Job) -> tuple[str, int]:
+    """The device that a run was on, and its memory in MiB."""
+    events = [e.body for e in jobs.events(job.id, names=["started", "finished"], limit=100)]
+    devices = [str(body["device"]) for body in events if body["event"] == "started"]
+    peaks = [int(body.get("peak_mib", 0)) for body in events if body["event"] == "finished"]
+    return (devices or [""])[-1], max(peaks, default=0)
 
 
 @lru_cache(maxsize=4 * LATEST)
@@ -59,16 +63,15 @@ def _cost_of(settings: str) -> str:
 
 def _cost(config: TrainConfig) -> str:
     """What the time of a step and the memory depend on."""
-    adapter, samples = config.adapter, config.samples
+    adapter = config.adapter
     return repr(
         (
             config.base, config.expert, config.precision, config.quantisation, config.shard_base,
             config.batch_size, config.accumulation, config.gradient_checkpointing,
             config.data.resolution_px, config.data.frames, config.data.mask_prior,
             adapter.type, adapter.rank, adapter.targets, sorted(adapter.ranks.items()),
+            adapter.block_size, adapter.factor, adapter.init, adapter.dropout > 0,
             config.optimiser.name, config.text_encoder.ratio, config.ema_decay > 0,
-            # How often is a share of the steps.
-            config.validation.every_steps > 0, samples.every_steps > 0, len(samples.prompts),
-            samples.steps, samples.guidance > 1, samples.frames,
+            bool(config.samples.prompts and config.samples.every_steps),
         )
     )  # fmt: skip

@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loraloom.studio.rights import Visibility
 
 
+def split_words(text: str) -> list[str]:
+    """What names are searched for; NUL, which PostgreSQL refuses, is no word."""
+    return text.replace("\0", " ").split()[:8]
+
+
 class NamedEdit(BaseModel):
     """A change of a thing; None: as it is."""
 

@@ -130,7 +130,8 @@ class People:
                 mine = update(owned).where(owned.c.owner_id == number)
                 connection.execute(mine.values(owner_id=None))
             for own in (prompts, verdicts):
-                connection.execute(delete(own).where(own.c.owner_id == number))
+                left = update(own).values(owner_id=None) if count == 1 else delete(own)
+                connection.execute(left.where(own.c.owner_id == number))
             for table in (sessions, tokens):
                 connection.execute(delete(table).where(table.c.person_id == number))
             connection.execute(delete(people).where(people.c.id == number))

@@ -44,6 +44,7 @@ class Plan(BaseModel):
     """Memory and time of a run on this machine."""
 
     card: str
+    device: str
     available_mib: int
     steps: int
     measures: list[Measure]

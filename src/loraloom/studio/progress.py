@@ -75,7 +75,7 @@ class Progress:
 def progress(jobs: Jobs, job: Job) -> Progress:
     """Of one job, now."""
     told = jobs.events(job.id, names=_TOLD, limit=_MOST, newest=True)
-    each = _pace(jobs, job)
+    each = pace(jobs, job)
     by_name: dict[str, list[Body]] = {}
     for event in told:
         by_name.setdefault(str(event.body["event"]), []).append(event.body)
@@ -111,7 +111,7 @@ def _samples(told: list[Body]) -> tuple[Samples, ...]:
 
 def time_left(jobs: Jobs, job: Job) -> float | None:
     """Seconds until the last step of a running job; None where nobody can tell yet."""
-    return _left(job, _pace(jobs, job))
+    return _left(job, pace(jobs, job))
 
 
 def gpu_of(jobs: Jobs, job: Job) -> str:
@@ -149,7 +149,8 @@ def _stage(job: Job, newest: Body) -> tuple[str, str]:
     return ("saving", "") if job.step >= job.steps else ("training", "")
 
 
-def _pace(jobs: Jobs, job: Job) -> float | None:
+def pace(jobs: Jobs, job: Job) -> float | None:
+    """Seconds of its last steps, the median; None before the first of this attempt."""
     recent = jobs.events(job.id, names=("step",), limit=_RECENT_STEPS, newest=True)
     seconds = [e.body["seconds"] for e in recent if e.attempt == job.attempt]
     return statistics.median(seconds) if seconds else None

@@ -11,6 +11,7 @@ from loraloom.errors import ComparisonInvalid
 from loraloom.studio.database import Database
 from loraloom.studio.jobs import Jobs
 from loraloom.studio.rights import ALONE, Person, check
+from loraloom.studio.rows import locked
 from loraloom.studio.tables import verdicts
 
 LATEST = 100
@@ -66,8 +67,14 @@ class Verdicts:
         if winner not in (first, second, None):
             raise ComparisonInvalid(f"The better of {first} and {second} cannot be {winner}.")
         note = note.replace("\0", "").strip()
+        if len(note) > LONGEST_NOTE:
+            raise ComparisonInvalid(
+                f"The note has {len(note):,} characters; at most {LONGEST_NOTE:,} are kept."
+            )
+        mine = verdicts.c.owner_id == self._person.id
         with self._database.writing() as connection:
-            connection.execute(delete(verdicts).where(_pair(first, second), self._own))
+            locked(connection, first)  # of two at once the later one holds
+            connection.execute(delete(verdicts).where(_pair(first, second), mine))
             if winner is not None or note:
                 told = {"winner_id": winner, "note": note, "given_at": time.time()}
                 pair = {"first_id": first, "second_id": second, "owner_id": self._person.id}

@@ -225,13 +225,17 @@ def _bytes_a_weight(config: TrainConfig) -> float:
 
 def _written_a_weight(config: TrainConfig) -> float:
     """Bytes of checkpoints (one more than are kept, while it is written) and of adapters: one a
-    validation, and those of the end in two layouts and, but for LoRA, as peft has them."""
+    validation, and those of the end in two layouts and, but for LoRA, as peft has them. What PiSSA
+    began at stands in all of them."""
     state = float(kinds.read_data("optimisers")[config.optimiser.name]["state_bytes"])
-    each = 8 if config.ema_decay > 0 else 4
-    every, steps = config.validation.every_steps, config.schedule.steps
+    steps, every = config.schedule.steps, config.validation.every_steps
+    checkpoints = min(config.checkpoint.keep + 1, -(-steps // config.checkpoint.every_steps))
     adapters = -(-steps // every) if every else 1
+    whole = 8 if config.adapter.init == "pissa" else 4
+    each = whole * (2 if config.ema_decay > 0 else 1)
     ends = 2 if config.adapter.type in ("lora", "dora") else 3
-    return (config.checkpoint.keep + 1) * (each + state) + adapters * each + ends * 4 + each - 4
+    held = state + whole + (4 if config.ema_decay > 0 else 0)
+    return checkpoints * held + adapters * each + ends * whole + each - whole
 
 
 def _mib(size: float) -> int:

@@ -33,6 +33,8 @@ class Plan:
     """Measures in order, each on top of those before it, until enough."""
 
     card: str
+    device: str
+    """ "cpu" or "cuda"."""
     available_mib: int
     steps: tuple[Step, ...]
 
@@ -59,7 +61,7 @@ def plan(config: TrainConfig, card: str | None = None, *, less: bool = False) ->
         steps.append(Step(measure, found, found.peak_mib <= available, seconds))
         if steps[-1].fits and not (less and found.peak_mib >= steps[0].estimate.peak_mib):
             break
-    return Plan(card or machine.title(device), available, tuple(steps))
+    return Plan(card or machine.title(device), device, available, tuple(steps))
 
 
 def announce(setup: Setup) -> Iterator[Planned | Warned]:

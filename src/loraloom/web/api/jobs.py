@@ -140,8 +140,8 @@ def list_jobs(
     trashed: bool = False,
     q: Words = "",
 ) -> JobPage:
-    """List the jobs of a task, the newest first; `trashed`: those in the bin; `q`: whose name or
-    settings hold each of these words."""
+    """List the jobs of a task, the newest first; `trashed`: those in the bin; `q`: whose name
+    holds each of these words; "#12" is the job of that number."""
     found = studio.jobs.page(
         before=before, limit=limit + 1, task=task, project=project, trashed=trashed, words=q
     )

@@ -63,7 +63,8 @@ class RecipeBody(BaseModel):
     warnings: list[str]
     readiness: list[ReadinessBody]
     measured: Measured | None
-    """What finished runs of such settings took here; null: there is none yet."""
+    """What finished runs of such settings took here; null: there is none, or no plan was asked for
+    that tells the device."""
 
 
 @router.post("/recipes")
@@ -71,6 +72,7 @@ def complete(studio: StudioNow, asked: Asked) -> RecipeBody:
     """Complete settings by the defaults of base, kind and number of pictures; nothing is kept."""
     draft.refuse_paths(asked.settings, studio.datasets)
     found = draft.look(asked.settings, asked.preset, studio.plans)
+    plan = studio.plans.known(found.config)
     return RecipeBody(
         settings=found.config.model_dump(mode="json", exclude_none=True),
         toml=to_toml(found.config),
@@ -81,7 +83,7 @@ def complete(studio: StudioNow, asked: Asked) -> RecipeBody:
         blocking=[remark.sentence for remark in found.blocking],
         warnings=[remark.sentence for remark in found.warnings],
         readiness=list(map(_readiness, found.checked)),
-        measured=measured(studio.jobs, found.config),
+        measured=measured(studio.jobs, found.config, plan.device) if plan else None,
     )
 
 
@@ -99,7 +101,7 @@ def _readiness(one: Readiness) -> ReadinessBody:
 
 
 @router.post("/plans")
-def plan(studio: StudioNow, asked: Asked) -> Plan:
+def make_plan(studio: StudioNow, asked: Asked) -> Plan:
     """Estimate the memory and time of a run here; where it does not fit, measures by their cost."""
     draft.refuse_paths(asked.settings, studio.datasets)
     found = draft.look(asked.settings, asked.preset)

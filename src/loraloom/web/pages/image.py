@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, Response
@@ -55,6 +56,7 @@ def show(
     among = gallery.select(contents, gallery.Query(q, concept, finding), findings)
     place = next((n for n, one in enumerate(among, 1) if one.sha256 == sha256), 0)
     before, after = gallery.neighbours(among, sha256)
+    asked = {"q": q, "concept": concept, "finding": finding, "v": v}
     aim = bench.checks.aim(stored)
     native, fit = _fit(picture, aim.base)
     return page(
@@ -67,7 +69,7 @@ def show(
         after=after,
         place=place,
         count=len(among),
-        search=request.url.query,
+        search=urlencode({name: value for name, value in asked.items() if value}),
         found=findings.get(sha256, ()),
         mendable=any(one.code in mended_by_words(contents) for one in findings.get(sha256, ())),
         **_reading(bench, stored, contents, picture, picture.caption),

@@ -88,7 +88,7 @@ def judge(
     a: Annotated[int, Form(ge=1, le=2**31 - 1)],
     b: Annotated[int, Form(ge=1, le=2**31 - 1)],
     winner: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0,
-    note: Annotated[str, Form(max_length=LONGEST_NOTE)] = "",
+    note: Annotated[str, Form(max_length=2 * LONGEST_NOTE)] = "",
 ) -> Response:
     """Keep which of both is better, and why; `winner` 0: neither."""
     studio.verdicts.give(a, b, winner or None, note.replace("\r\n", "\n"))

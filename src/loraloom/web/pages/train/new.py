@@ -124,7 +124,7 @@ def _page(
     found = draft.look(wish.tree, wish.preset, studio.plans) if plan else found
     name, version, stored = _dataset(studio, wish)
     bases, changes = _bases(wish, person), _changes(wish, found)
-    like = measured(studio.jobs, found.config) if usable else None
+    like = measured(studio.jobs, found.config, plan.device) if plan else None
     kept = {key: value for key, value in wish.values.items() if value and key != "key"}
     here = "/train/new" + ("?" + urlencode(kept) if kept else "")
     response = page(

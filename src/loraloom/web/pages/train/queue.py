@@ -59,11 +59,11 @@ def queue(
     jobs, more = cut(found, SHOWN)
     waiting = [job.id for job in studio.jobs.queue()]
     kept = {"show": show, "parent": parent, "before": before, "q": q}
-    here = {name: value for name, value in kept.items() if value not in (None, "", "all")}
 
     def url(**changed: object) -> str:
-        told = {**here, **changed}
-        query = urlencode({n: value for n, value in told.items() if value not in (None, "all")})
+        told = {**kept, **changed}
+        told["show"] = "" if told["show"] == "all" else told["show"]
+        query = urlencode({name: value for name, value in told.items() if value not in (None, "")})
         return "/train" + ("?" + query if query else "")
 
     return page(
@@ -80,6 +80,7 @@ def queue(
         parent=None if parent is None else studio.jobs.get(parent),
         here=url(),
         tab=lambda value: url(show=value, before=None),
+        unsearched=url(q="", before=None),
         next=url(before=more) if more else None,
         paged=before is not None,
         days=BIN_DAYS,
