@@ -50,7 +50,7 @@ def plan(config: TrainConfig, card: str | None = None, *, less: bool = False) ->
     base, family, profile = find_base(config)
     device = "cuda" if card else choose_device()
     # Cards that are named compute in bfloat16.
-    dtype = choose_dtype("bfloat16" if card else config.precision, device)
+    dtype = choose_dtype("bfloat16" if card else config.precision, device, config.adapter.type)
     available = _memory_of(card) if card else machine.total_mib(device)
     speed = None if card else machine.flops_per_s(device, dtype)
     outline = Outline(config, base, family, profile, device=device, dtype=dtype)

@@ -6,16 +6,26 @@ from typing import Literal
 
 import torch
 
+from loraloom.config import AdapterType
+
 
 def choose_device() -> str:
     """The GPU if there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def choose_dtype(precision: Literal["auto", "float32", "bfloat16"], device: str) -> torch.dtype:
-    """The dtype of the frozen base; auto is bfloat16 where the machine multiplies it natively."""
+def choose_dtype(
+    precision: Literal["auto", "float32", "bfloat16"], device: str, adapter: AdapterType = "lora"
+) -> torch.dtype:
+    """The dtype of the frozen base; auto is bfloat16 where the machine multiplies it natively.
+
+    But on a CPU it is float32 for types that turn a layer's inputs: what a small turn changes is
+    lost where they are rounded to bfloat16. On a GPU large bases would take twice the memory.
+    """
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device == "cpu" and adapter in ("oft", "boft"):
+        return torch.float32
     if device == "cuda":
         native = torch.cuda.is_bf16_supported()
     else:

@@ -156,7 +156,7 @@ def prepare(config: TrainConfig, out: Path) -> Setup:
         held_out=held_out,
         class_pictures=_class_pictures(config, profile),
         device=device,
-        dtype=choose_dtype(config.precision, device),
+        dtype=choose_dtype(config.precision, device, config.adapter.type),
         fingerprints={part: family.fingerprint(base, part) for part in family.info.folders},
         warnings=(
             *map(Warned, dataset.notes),

@@ -24,6 +24,7 @@ from loraloom.config import AdapterConfig
 from loraloom.errors import ConfigInvalid, NothingToTrain
 from loraloom.families.info import FamilyInfo
 from loraloom.train.quick import make_quick
+from loraloom.train.turning import turn_exactly
 
 
 def insert(
@@ -49,6 +50,7 @@ def insert(
             if isinstance(how, LoraConfig):
                 make_quick(how, layers.values())
             inject_adapter_in_model(how, model, name)
+            turn_exactly(model)
         except ValueError as error:
             raise NothingToTrain(
                 f"No module of the base ends in any of {', '.join(endings)}: change "
