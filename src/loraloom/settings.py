@@ -30,7 +30,8 @@ class IntakeLimits:
 
 def data_folder() -> Path:
     """LORALOOM_HOME, or ~/.loraloom; it need not exist."""
-    return Path(os.environ.get("LORALOOM_HOME", Path.home() / ".loraloom"))
+    named = os.environ.get("LORALOOM_HOME")
+    return Path.home() / ".loraloom" if named is None else Path(named)
 
 
 def database_url() -> str:

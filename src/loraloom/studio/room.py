@@ -81,10 +81,14 @@ def empty_bin(studio: Studio, *, days: float = BIN_DAYS) -> int:
 
 def _only_to_go_on(studio: Studio) -> list[Path]:
     """What finished runs, which never go on, hold for that."""
+    runs = studio.data / "jobs"
+    held = [path for name in ("checkpoints", "cache") for path in runs.glob(f"*/run/{name}/")]
+    if not held:
+        return []
     jobs = studio.seen_by(ALONE).jobs
     ended = jobs.page(states=[State.FINISHED], task=Task.TRAIN, limit=100_000)
-    folders = [job.run_folder / name for job in ended for name in ("checkpoints", "cache")]
-    return [folder for folder in folders if folder.is_dir()]
+    folders = {job.run_folder for job in ended}
+    return [path for path in held if path.parent in folders]
 
 
 def _cache(studio: Studio) -> Path:

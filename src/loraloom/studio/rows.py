@@ -26,7 +26,8 @@ _KINDS = {
 
 def as_job(row: Row[Any]) -> Job:
     """What a row of the table says."""
-    values = {name: row._mapping[name] for name in Job.__dataclass_fields__}
+    columns = row._mapping
+    values = {name: columns[name] for name in Job.__dataclass_fields__}
     for name, kind in _KINDS.items():
         values[name] = kind(values[name])
     return Job(**values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import signal
 import socket
 import subprocess
@@ -76,6 +77,7 @@ def serve(
             told.daemon = True
             told.start()
             signal.signal(signal.SIGTERM, _leave)
+            gc.freeze()  # what is loaded stays; looking through it again and again costs answers
             server.run(sockets=[listening])
 
 
