@@ -17,7 +17,9 @@ _PLACE = re.compile(r"\{[^{}]*\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FEWEST_WORDS = 3
 _FINDINGS = {"Finding", "Diagnosed", "Failure", "Remark"}
-_TELLERS = {"error", "warning", "hint", "progress", "offer", "edit", "write", "_change_pictures"}
+_TELLERS = {
+    "error", "warning", "hint", "progress", "offer", "edit", "put", "write", "_change_pictures",
+}  # fmt: skip
 """Functions that are given a text to tell."""
 _LOG = re.compile(r"%[sd]")
 

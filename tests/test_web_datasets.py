@@ -557,3 +557,69 @@ def test_a_change_made_from_an_old_state_is_refused(
         fresh = client.put(f"{API}/concepts", json=concepts, headers={"If-Match": given})
         assert fresh.status_code == 200
     assert cups.working.concepts[0].trigger == "late"
+
+
+def test_a_rotated_picture_has_a_new_address_and_undo_leads_back(
+    client: TestClient, cups: StoredDataset, tmp_path: Path
+) -> None:
+    two = Image.new("RGB", (48, 40), "red")
+    two.paste("blue", (0, 0, 20, 40))
+    two.save(tmp_path / "two.png")
+    (tmp_path / "two.txt").write_text("two colours")
+    intake.import_into(cups, [tmp_path / "two.png", tmp_path / "two.txt"])
+    sha = cups.working.pictures[-1].sha256
+    url = f"/datasets/cups/images/{sha}"
+    assert 'name="quarters"' in client.get(url).text
+    made = client.post(f"{url}/rotation", data={"quarters": 1, "search": "q=red+cup"})
+    new = cups.working.pictures[-1].sha256
+    assert made.headers["location"] == f"/datasets/cups/images/{new}?q=red+cup"
+    assert new != sha
+    assert client.post(f"{url}/rotation", data={"quarters": 9}).status_code == 422
+    then = f"/datasets/cups/images/{new}?q=red"
+    undone = client.post("/datasets/cups/undo", data={"then": then})
+    assert undone.headers["location"] == f"{url}?q=red"
+    turned = client.post(f"{API}/pictures/{sha}/rotation", json={"quarters": -1}).json()
+    assert turned["sha256"] == cups.working.pictures[-1].sha256
+    gone = client.post(f"{API}/pictures/{sha}/rotation", json={"quarters": -1})
+    assert gone.status_code == 404
+
+
+def test_undo_leads_to_all_pictures_where_the_one_is_gone(
+    client: TestClient, cups: StoredDataset, tmp_path: Path
+) -> None:
+    Image.new("RGB", (40, 40), (1, 2, 3)).save(tmp_path / "n.png")
+    (tmp_path / "n.txt").write_text("new")
+    intake.import_into(cups, [tmp_path / "n.png", tmp_path / "n.txt"])
+    new = cups.working.pictures[-1].sha256
+    then = f"/datasets/cups/images/{new}"
+    undone = client.post("/datasets/cups/undo", data={"then": then})
+    assert undone.headers["location"] == "/datasets/cups"
+
+
+def test_similar_pictures(client: TestClient, studio: Studio, tmp_path: Path) -> None:
+    """A brighter copy is the most alike, and what was taken out is not told."""
+    drawn = [photograph(96)(random.Random(number))[0] for number in range(3)]
+    for number, picture in enumerate(drawn):
+        picture.save(tmp_path / f"{number}.png")
+    drawn[1].point(lambda value: min(255, value + 9)).save(tmp_path / "copy.png")
+    for path in tmp_path.glob("*.png"):
+        path.with_suffix(".txt").write_text(f"a photograph, {path.stem}")
+    stored = studio.datasets.place("photographs")
+    intake.import_into(stored, [tmp_path])
+    shas = {picture.name: picture.sha256 for picture in stored.working.pictures}
+    url = f"/datasets/photographs/images/{shas['1.png']}?similar=1"
+    api = f"/api/v1/datasets/photographs/pictures/{shas['1.png']}/similar"
+    assert "has not seen this one" in client.get(url).text
+    assert client.get(api).json() == []
+    checks = Checks(tmp_path / "measures")
+    assert not checks.run(stored, Aim()).error
+    first, *others = client.get(api).json()
+    assert first["sha256"] == shas["copy.png"]
+    assert first["alike"] > 0.95 > others[0]["alike"]
+    assert len(others) == 2
+    html = client.get(url).text
+    part = html[html.index('id="similar"') :]
+    assert part.index(shas["copy.png"]) < part.index(others[0]["sha256"])
+    stored.discard([shas["copy.png"]])
+    assert [one["sha256"] for one in client.get(api).json()] == [one["sha256"] for one in others]
+    assert client.get(api.replace(shas["1.png"], "0" * 64)).status_code == 404

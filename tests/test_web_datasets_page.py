@@ -171,6 +171,20 @@ def test_crop_is_drawn(set_of_70: None, served: str, browser: Browser) -> None:
         expect(page.get_by_role("button", name="All of it again")).to_be_visible()
 
 
+def test_a_picture_is_rotated_by_keys_and_its_brightness_is_shown(
+    set_of_70: None, served: str, browser: Browser
+) -> None:
+    first = httpx2.get(f"{served}/api/v1/datasets/cups/pictures?limit=1").json()["pictures"][0]
+    with opened(browser, f"{served}/datasets/cups/images/{first['sha256']}") as page:
+        expect(page.locator(".histogram p")).to_contain_text("of the picture is black")
+        assert page.locator(".histogram path").get_attribute("d")
+        page.keyboard.press("]")
+        expect(page.get_by_text("The picture is rotated.")).to_be_visible()
+        page.keyboard.press("Control+z")
+        expect(page.get_by_text("Taken back: rotated 1 pictures")).to_be_visible()
+        expect(page).to_have_url(f"{served}/datasets/cups/images/{first['sha256']}")
+
+
 def test_a_caption_is_read_while_it_is_written(
     set_of_70: None, served: str, browser: Browser
 ) -> None:
@@ -182,7 +196,7 @@ def test_a_caption_is_read_while_it_is_written(
         expect(caption).to_be_focused()
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_text("Saved.")).to_be_visible()
-        page.get_by_role("link", name="Show them").click()
+        page.get_by_role("link", name="Show earlier captions").click()
         page.get_by_role("button", name="Take this one").click()
         expect(caption).to_have_value("zk cup, number 0")
 

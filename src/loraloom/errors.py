@@ -186,6 +186,10 @@ class CropInvalid(LoraloomError):
     """A crop does not lie inside its picture, or is too small."""
 
 
+class RotationRefused(LoraloomError):
+    """A clip cannot be rotated, nor a picture that would become another one of its dataset."""
+
+
 class AdapterEditInvalid(LoraloomError):
     """What was asked of adapter files lacks something, or the files do not go together."""
 

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 import psutil
 
-from loraloom.dataset import images, masks, thumbs
+from loraloom.dataset import images, masks, rotation, thumbs
 from loraloom.dataset.images import Facts
 from loraloom.errors import ImageUnreadable, LoraloomError
 
@@ -75,7 +75,13 @@ class Checkers:
         self, path: Path, name: str, target: Path, side_px: int, content: Content = "picture"
     ) -> None:
         """Write a small copy as WebP to `target`. Raises ImageUnreadable."""
-        self._ask([str(path), name, content, str(target), side_px], name, content)
+        self._ask([str(path), name, content, str(target), "thumb", side_px], name, content)
+
+    def turn(
+        self, path: Path, name: str, target: Path, quarters: int, content: rotation.Content
+    ) -> None:
+        """Write a picture or a mask as rotation.turn_here does. Raises ImageUnreadable."""
+        self._ask([str(path), name, content, str(target), "turn", quarters], name, content)
 
     def _ask(self, question: list[object], name: str, content: Content) -> dict[str, object]:
         child = self._idle.get()
@@ -148,10 +154,14 @@ def _facts(answer: dict[str, object]) -> Facts:
 
 
 def _answer(line: str) -> dict[str, object]:
-    path, name, content, *target = json.loads(line)
+    path, name, content, *to = json.loads(line)
     try:
-        if target:
-            return {"size": thumbs.make(Path(path), name, content, Path(target[0]), target[1])}
+        match to:
+            case [target, "thumb", side_px]:
+                return {"size": thumbs.make(Path(path), name, content, Path(target), side_px)}
+            case [target, "turn", quarters]:
+                rotation.turn_here(Path(path), name, Path(target), quarters, content)
+                return {}
         return asdict(check_here(Path(path), name, content))
     except ImageUnreadable as error:
         return {"error": str(error), "code": error.code}

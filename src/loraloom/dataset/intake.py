@@ -101,8 +101,10 @@ def store(dataset: StoredDataset, intake: Intake, *, skip_broken: bool = False) 
     added = tuple(concept for concept in intake.concepts if concept.name not in known)
     old = (replace(p, mask=intake.masks.get(p.sha256, p.mask)) for p in before.pictures)
     contents = Contents((*old, *intake.pictures), (*before.concepts, *added), before.alike)
-    more = f", {len(intake.masks)} masks" if intake.masks else ""
-    return dataset.put(contents, f"imported {len(intake.pictures)} pictures{more}")
+    pictures, masks = len(intake.pictures), len(intake.masks)
+    if masks:
+        return dataset.put(contents, f"imported {pictures} pictures, {masks} masks")
+    return dataset.put(contents, f"imported {pictures} pictures")
 
 
 def import_into(

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from loraloom.dataset.readiness.stored import Report, last_report
+from loraloom.dataset.readiness.stored import Report, last_report, similar
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import ConfigInvalid
 from loraloom.files import write_atomic
@@ -69,6 +69,11 @@ class Checks:
         """What the last check found, perhaps of an earlier state of the dataset."""
         aim = aim or self.aim(stored)
         return last_report(stored, aim.kind, aim.base)
+
+    def similar(self, stored: StoredDataset, sha256: str) -> dict[str, float] | None:
+        """What looks like a picture; None where no check has seen it. See readiness.stored."""
+        aim = self.aim(stored)
+        return similar(stored, aim.kind, aim.base, sha256)
 
     def running(self, stored: StoredDataset, aim: Aim) -> Running | None:
         """The check under way, or the last one if it broke off."""

@@ -136,6 +136,7 @@ def check_stored(
     from loraloom.dataset.readiness.listing import Picture, triggers
     from loraloom.dataset.readiness.moving import Clip
     from loraloom.dataset.readiness.native import native_of
+    from loraloom.dataset.readiness.similar import write_looks
 
     contents, native = stored.working, native_of(base)
     names = names_of(contents)
@@ -177,8 +178,25 @@ def check_stored(
         found.looked_for,
         found.unmeasured,
     )
-    write_atomic(_place(stored, kind, base), json.dumps(asdict(report)).encode(), durable=False)
+    place = _place(stored, kind, base)
+    write_looks(
+        place.with_suffix(".npz"),
+        {shas[name]: one.thumb for name, one in found.measures.items()},
+    )
+    write_atomic(place, json.dumps(asdict(report)).encode(), durable=False)
     return report
+
+
+def similar(stored: StoredDataset, kind: Kind, base: str, sha256: str) -> dict[str, float] | None:
+    """Pictures that look like one, the most alike first, with their cosine: those that are still in
+    the working set. None where the last check for this kind and base has not seen it."""
+    from loraloom.dataset.readiness.similar import most_alike
+
+    found = most_alike(_place(stored, kind, base).with_suffix(".npz"), sha256)
+    if found is None:
+        return None
+    present = {picture.sha256 for picture in stored.working.pictures}
+    return {sha256: alike for sha256, alike in found.items() if sha256 in present}
 
 
 def last_report(stored: StoredDataset, kind: Kind, base: str) -> Report | None:

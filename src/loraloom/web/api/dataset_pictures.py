@@ -13,7 +13,7 @@ from loraloom.captions import bulk, exchange
 from loraloom.captions.completeness import Matrix, Row, matrix
 from loraloom.captions.edit import Edit
 from loraloom.captions.exchange import Given, Shape
-from loraloom.dataset import gallery
+from loraloom.dataset import gallery, rotation
 from loraloom.dataset.gallery import PAGE
 from loraloom.dataset.snapshot import Contents, Picture
 from loraloom.dataset.stored import StoredDataset
@@ -67,6 +67,19 @@ class CropBody(Strict):
     """Left, top, width and height in pixels of the upright picture; null: all of it."""
 
     box: tuple[int, int, int, int] | None
+
+
+class SimilarBody(BaseModel):
+    """A picture, and how alike it looks: the cosine of what both are from afar, at most 1."""
+
+    sha256: str
+    alike: float
+
+
+class RotationBody(Strict):
+    """Quarters of a turn, clockwise; -1 is a quarter to the left."""
+
+    quarters: int = Field(ge=-3, le=3)
 
 
 class EditBody(Strict):
@@ -225,6 +238,14 @@ def _tagged(response: Response, picture: Picture) -> DatasetPictureBody:
     return told
 
 
+@router.get("/pictures/{sha256}/similar")
+def similar(bench: BenchNow, stored: DatasetNow, sha256: Sha) -> list[SimilarBody]:
+    """The pictures that look most like one, as the last check has measured them; none before."""
+    bulk.find(stored, stored.working, sha256)
+    found = bench.checks.similar(stored, sha256) or {}
+    return [SimilarBody(sha256=other, alike=alike) for other, alike in found.items()]
+
+
 @router.put("/pictures/{sha256}/caption")
 def write_caption(
     stored: DatasetNow,
@@ -246,6 +267,16 @@ def crop(stored: DatasetNow, sha256: Sha, new: CropBody, response: Response) -> 
     """Use a part of a picture; its file stays whole."""
     stored.set_crops({sha256: new.box})
     return show_picture(stored, sha256, response)
+
+
+@router.post("/pictures/{sha256}/rotation")
+def rotate(
+    bench: BenchNow, stored: DatasetNow, sha256: Sha, new: RotationBody, response: Response
+) -> DatasetPictureBody:
+    """Turn a picture with its mask and its crop; it becomes another file, of another SHA-256."""
+    with bench.decoders.lent() as pool:
+        found = rotation.rotate(stored, [sha256], new.quarters, pool.turn)
+    return _tagged(response, found[sha256])
 
 
 @router.post("/edits")

@@ -13,7 +13,7 @@ from loraloom.captions import bulk
 from loraloom.captions.auto.order import Wish
 from loraloom.captions.edit import Edit
 from loraloom.dataset import gallery, snapshot
-from loraloom.dataset.snapshot import Concept, balanced
+from loraloom.dataset.snapshot import Concept, Contents, balanced
 from loraloom.dataset.stored import StoredDataset
 from loraloom.errors import CaptionEditInvalid
 from loraloom.studio import describing
@@ -173,8 +173,22 @@ def _counted(count: int, sentence: str) -> str:
 @router.post("/undo")
 def undo(stored: DatasetNow, then: Line = "") -> Response:
     """Take back the last change."""
+    before = stored.working
     undone = stored.undo()
+    then = _as_it_was(stored.name, then, before, stored.working)
     return back(own(then or url(stored.name)), _("Taken back: %s") % undone)
+
+
+def _as_it_was(dataset: str, then: str, before: Contents, now: Contents) -> str:
+    """The page of a picture that is another file again, or of all where it is gone."""
+    page_of = f"{url(dataset)}/images/"
+    sha256, _, tail = then.removeprefix(page_of).partition("?")
+    if not then.startswith(page_of) or sha256 in {picture.sha256 for picture in now.pictures}:
+        return then
+    places = {picture.sha256: place for place, picture in enumerate(before.pictures)}
+    if len(before.pictures) != len(now.pictures) or sha256 not in places:
+        return ""
+    return f"{page_of}{now.pictures[places[sha256]].sha256}{'?' * bool(tail)}{tail}"
 
 
 @router.post("/concepts")

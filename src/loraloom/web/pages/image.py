@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, Response
 
 from loraloom.captions import bulk, completeness, vocabulary
 from loraloom.captions.marked import mark
-from loraloom.dataset import gallery
+from loraloom.dataset import gallery, rotation
 from loraloom.dataset.buckets import Crop, choose_bucket, plan_crop
 from loraloom.dataset.readiness.native import native_of
 from loraloom.dataset.snapshot import Contents, Picture
@@ -47,9 +47,10 @@ def show(
     finding: Text = "",
     v: Version = "",
     history: bool = False,
+    similar: bool = False,
 ) -> Response:
     """The picture among those that were found with it, now or in a version; `history`: with its
-    earlier captions, which take a moment to find in a large set."""
+    earlier captions, `similar`: with what looks like it, which take a moment in a large set."""
     contents = state(stored, v)
     picture = bulk.find(stored, contents, sha256)
     findings = findings_of(bench, stored)
@@ -74,6 +75,8 @@ def show(
         mendable=any(one.code in mended_by_words(contents) for one in findings.get(sha256, ())),
         **_reading(bench, stored, contents, picture, picture.caption),
         history=stored.earlier_captions(sha256) if history else None,
+        asks_similar=similar,
+        similar=_similar(bench, stored, contents, sha256) if similar else None,
         fit=fit,
         native=native,
         last_edit=stored.last_edit if stored.can_undo else "",
@@ -109,6 +112,17 @@ def _reading(
     return {"marked": marked, "titled": titles, "tokens": count_tokens(aim.base, caption)}
 
 
+def _similar(
+    bench: Workbench, stored: StoredDataset, contents: Contents, sha256: str
+) -> list[tuple[Picture, float]] | None:
+    """None where no check has seen the picture."""
+    found = bench.checks.similar(stored, sha256)
+    by_sha = {picture.sha256: picture for picture in contents.pictures}
+    if found is None:
+        return None
+    return [(by_sha[other], alike) for other, alike in found.items() if other in by_sha]
+
+
 def _fit(picture: Picture, base: str) -> tuple[str, Crop | None]:
     """What the base is called, and how the picture becomes one of its sizes."""
     try:
@@ -141,3 +155,18 @@ def crop(
     stored.set_crops({sha256: None if whole or everything else (left, top, width, height)})
     sentence = _("All of the picture is used.") if whole or everything else _("The crop is saved.")
     return back(f"{url(stored.name)}/images/{sha256}", sentence)
+
+
+@router.post("/images/{sha256}/rotation")
+def rotate(
+    bench: BenchNow,
+    stored: DatasetNow,
+    sha256: Sha,
+    quarters: Annotated[int, Form(ge=-3, le=3)],
+    search: Annotated[str, Form(max_length=4000)] = "",
+) -> Response:
+    """Turn the picture; it becomes another file, and has another address."""
+    with bench.decoders.lent() as pool:
+        turned = rotation.rotate(stored, [sha256], quarters, pool.turn)[sha256]
+    tail = f"?{urlencode(parse_qsl(search))}" if search else ""
+    return back(f"{url(stored.name)}/images/{turned.sha256}{tail}", _("The picture is rotated."))

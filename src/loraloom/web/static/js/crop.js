@@ -68,6 +68,8 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey) return;
   if (event.key === "ArrowLeft") document.querySelector('[rel="prev"]')?.click();
   if (event.key === "ArrowRight") document.querySelector('[rel="next"]')?.click();
+  if (event.key === "[") document.querySelector('[name="quarters"][value="-1"]')?.click();
+  if (event.key === "]") document.querySelector('[name="quarters"][value="1"]')?.click();
   if (event.key === "Escape") document.querySelector(".tabs a[aria-current]").click();
   if (event.key === "e") { event.preventDefault(); area.focus(); }
 });
