@@ -72,12 +72,15 @@ def test_an_optimiser_of_one_rate_refuses_lora_plus() -> None:
         _fill("sd15", **{**given, "optimiser": {"name": name}})
 
 
-def test_an_adapter_without_rank_has_blocks_and_layers_that_it_can_turn() -> None:
-    given = {"data": {"folder": "pictures"}, "adapter": {"type": "oft"}}
+@pytest.mark.parametrize(("kind", "targets"), [("oft", "blocks"), ("boft", "full")])
+def test_an_adapter_without_rank_has_blocks_and_layers_that_it_can_turn(
+    kind: str, targets: str
+) -> None:
+    given = {"data": {"folder": "pictures"}, "adapter": {"type": kind}}
     wide = BaseProfile("Any", 64, 8, 2.0, defaults={"rank": 8, "adapter": {"targets": "full"}})
     adapter = fill(given, INFOS["sd15"], wide, images=20).adapter
     assert (adapter.rank, adapter.alpha, adapter.block_size) == (None, None, 16)
-    assert adapter.targets == "blocks"
+    assert adapter.targets == targets
 
 
 @pytest.mark.parametrize("name", ["rank", "alpha"])

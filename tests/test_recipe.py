@@ -134,6 +134,24 @@ def test_the_rate_follows_the_type_of_adapter() -> None:
     assert rates(**own)[0] == 3e-4
 
 
+def test_the_steps_follow_the_type_of_adapter() -> None:
+    def steps(**settings: object) -> int:
+        return fill({**FOLDER, **settings}, INFO, PLAIN, 20).schedule.steps
+
+    assert steps(adapter={"type": "oft"}) == 2 * steps()
+    assert steps(adapter={"type": "lokr"}) == steps()
+    assert steps(adapter={"type": "oft"}, schedule={"steps": 7}) == 7
+
+
+def test_the_share_of_class_pictures_follows_the_type_of_adapter() -> None:
+    def share(**settings: object) -> float:
+        return fill({**FOLDER, **settings}, INFO, PLAIN, 20).prior.share
+
+    assert share(adapter={"type": "oft"}) == share() / 2
+    assert share(adapter={"type": "boft"}) == share()
+    assert share(adapter={"type": "oft"}, prior={"share": 0.3}) == 0.3
+
+
 def test_the_type_of_adapter_has_defaults_of_its_own() -> None:
     def factor(**adapter: object) -> int | None:
         return fill({**FOLDER, "adapter": adapter}, INFO, PLAIN, 20).adapter.factor

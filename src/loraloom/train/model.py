@@ -89,8 +89,7 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     """Load what training needs and nothing else, and put the adapter in."""
     config, info = setup.config, setup.family.info
     parts = setup.load(("denoiser", "scheduler"), device="cpu" if config.shard_base else None)
-    # The layout is for pictures only, and peft's BOFT cannot cut such a convolution into blocks.
-    if not info.frames and config.adapter.type != "boft":
+    if not info.frames:  # the layout is for pictures only
         parts.denoiser.to(memory_format=torch.channels_last)
     if config.objective.zero_terminal_snr:
         parts.scheduler = zero_terminal_snr(parts.scheduler)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from loraloom import families, kinds
-from loraloom.config import TextEncoderConfig, TrainConfig, Tree
+from loraloom.config import PriorConfig, TextEncoderConfig, TrainConfig, Tree
 from loraloom.config_tree import merge, refuse_unknown, validate
 from loraloom.dataset import reference
 from loraloom.errors import ConfigInvalid
@@ -37,6 +37,7 @@ _COURSES: dict[str, Tree] = {
     "polynomial": {"power": 2.0},
     "cosine_restarts": {"cycles": 3},
 }
+_PRIOR_SHARE = PriorConfig.model_fields["share"].default
 _TEXT_ENCODER_RATE = TextEncoderConfig.model_fields["learning_rate"].default
 _VALIDATIONS_PER_RUN = 8
 _LONGEST_WARMUP_STEPS = 100
@@ -111,7 +112,8 @@ def fill(
     tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
     tree = merge(tree, _optimiser(tree, overrides))
     course = {key: value for key, value in tree["schedule"].items() if key in _COURSE}
-    tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset), **course}
+    longer = _of_type(tree, overrides).get("steps", 1.0)
+    tree["schedule"] = {"steps": _steps(tree["schedule"], images, preset, longer), **course}
     tree = merge({"kind": kind.value}, tree, _of_adapter(tree, overrides), overrides)
     config = validate(
         merge(_derived(tree, kind, info, profile, images), _objective(tree, info), tree)
@@ -154,16 +156,27 @@ def _of_kind(defaults: Mapping[str, Any], kind: Kind) -> Tree:
 
 def _of_adapter(defaults: Tree, overrides: Mapping[str, Any]) -> Tree:
     """Defaults of its type; of one without rank: none of a rank, and layers that it can turn."""
-    name = _table(dict(overrides), "adapter").get("type", "lora")
-    if name not in ("oft", "boft"):
-        return {"adapter": kinds.read_data("adapters").get(str(name), {}).get("settings", {})}
-    wide = _table(defaults, "adapter").get("targets") == "full"
-    ranked = dict.fromkeys(("rank", "alpha"))
-    return {
-        "adapter": {
-            **ranked, "block_size": _BLOCK_SIZE, **({"targets": "blocks"} if wide else {}),
-        }
-    }  # fmt: skip
+    name, own = _type(defaults, overrides), _of_type(defaults, overrides)
+    found: Tree = {"adapter": own.get("settings", {})}
+    if name in ("oft", "boft"):
+        found["adapter"] = {**dict.fromkeys(("rank", "alpha")), "block_size": _BLOCK_SIZE}
+    if name == "oft" and _table(defaults, "adapter").get("targets") == "full":
+        found["adapter"]["targets"] = "blocks"
+    if "class_pictures" in own:
+        share = _table(defaults, "prior").get("share", _PRIOR_SHARE)
+        found["prior"] = {"share": share * own["class_pictures"]}
+    return found
+
+
+def _of_type(defaults: Tree, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs for the type of adapter; see data/adapters.toml."""
+    found: dict[str, Any] = kinds.read_data("adapters").get(_type(defaults, overrides), {})
+    return found
+
+
+def _type(defaults: Tree, overrides: Mapping[str, Any]) -> str:
+    adapter = {**_table(defaults, "adapter"), **_table(overrides, "adapter")}
+    return str(adapter.get("type", "lora"))
 
 
 def _long_names(tree: Mapping[str, Any]) -> Tree:
@@ -174,7 +187,7 @@ def _long_names(tree: Mapping[str, Any]) -> Tree:
     return long
 
 
-def _steps(schedule: Mapping[str, Any], images: int, preset: Preset) -> int:
+def _steps(schedule: Mapping[str, Any], images: int, preset: Preset, longer: float = 1.0) -> int:
     steps = schedule.get("steps")
     if steps is None:
         each = schedule[
@@ -183,7 +196,7 @@ def _steps(schedule: Mapping[str, Any], images: int, preset: Preset) -> int:
         steps = schedule.get("fixed", 0) + each * images
         steps = min(max(steps, schedule["least"]), schedule["most"])
     factor = float(kinds.read_data("presets")[preset]["steps"])
-    return max(1, round(int(steps) * factor))
+    return max(1, round(int(steps) * factor * longer))
 
 
 def _derived(tree: Tree, kind: Kind, info: FamilyInfo, profile: BaseProfile, images: int) -> Tree:
@@ -230,11 +243,9 @@ def _optimiser(tree: Tree, overrides: Mapping[str, Any]) -> Tree:
     what the optimiser and the type of adapter need."""
     own = kinds.read_data("optimisers")
     chosen, schedule = _table(overrides, "optimiser"), _table(overrides, "schedule")
-    adapter = {**_table(tree, "adapter"), **_table(overrides, "adapter")}
-    of_type = kinds.read_data("adapters").get(str(adapter.get("type", "lora")), {})
     name = str({"name": "adamw", **_table(tree, "optimiser"), **chosen}["name"])
     defaults: dict[str, Any] = dict(own.get(name, {}))
-    rate = defaults.pop("rate", 1.0) * of_type.get("rate", 1.0)
+    rate = defaults.pop("rate", 1.0) * _of_type(tree, overrides).get("rate", 1.0)
     defaults.pop("state_bytes", None)
     found: Tree = {"optimiser": defaults}
     if "learning_rate" in defaults:
