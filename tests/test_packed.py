@@ -75,3 +75,15 @@ def test_names_and_weights_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(packed, "_available", lambda: False)
     assert pack_frozen(nn.Sequential(frozen_conv(640, 320, 3))) == 0
+
+
+def test_what_the_layouts_take_is_known_before() -> None:
+    """From shapes alone; oneDNN's tensors tell no bytes, so theirs are counted when made dense."""
+    model = nn.Sequential(frozen_conv(640, 320, 3), frozen_conv(8, 8, 3))
+    told = packed.packed_bytes(model.to("meta"))
+    real = nn.Sequential(frozen_conv(640, 320, 3), frozen_conv(8, 8, 3))
+    pack_frozen(real)
+    conv = real[0]
+    x = torch.randn(1, 640, 8, 8).bfloat16()
+    layouts = conv.forward_weight(x), conv.backward_weight(torch.randn(1, 320, 8, 8).bfloat16())
+    assert told == sum(one.to_dense().nbytes for one in layouts)

@@ -15,7 +15,7 @@ from loraloom.families import weights
 from loraloom.families.base import Family
 from loraloom.families.info import BaseProfile
 from loraloom.families.parts import text_parts
-from loraloom.train import drawing, encoders, footprint, quantised, sharded, tuners
+from loraloom.train import drawing, encoders, footprint, packed, quantised, sharded, tuners
 from loraloom.train.cache import in_groups
 from loraloom.train.machine import MIB
 
@@ -126,6 +126,8 @@ class Outline:
         )
         passes = 3 if config.gradient_checkpointing else 2  # the base's weights need no gradients
         base_bytes, whole_bytes = self._denoiser_bytes(quantisation), self._denoiser_bytes("none")
+        if self._device == "cpu" and not config.shard_base:
+            base_bytes += packed.packed_bytes(self._denoiser)
         if self._shares > 1:
             base_bytes = sharded.held_bytes(self._denoiser, whole_bytes, self._shares)
         if self._encoders:

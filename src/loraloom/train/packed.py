@@ -82,10 +82,19 @@ def pack_frozen(model: nn.Module) -> int:
     count = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and _fits(child):
+            if isinstance(child, nn.Conv2d) and _fits(child) and child.weight.device.type == "cpu":
                 setattr(parent, name, PackedConv2d(child))
                 count += 1
     return count
+
+
+def packed_bytes(model: nn.Module) -> int:
+    """What both layouts of a model's convolutions take beside its weights, which may be on "meta"
+    only, once it is on the CPU."""
+    if not _available():
+        return 0
+    convolutions = (one for one in model.modules() if isinstance(one, nn.Conv2d))
+    return sum(2 * one.weight.nbytes for one in convolutions if _fits(one))
 
 
 def _available() -> bool:
@@ -100,7 +109,6 @@ def _fits(conv: nn.Conv2d) -> bool:
     return (
         weight.numel() >= LEAST_WEIGHTS
         and weight.dtype == torch.bfloat16
-        and weight.device.type == "cpu"
         and not weight.requires_grad
         and conv.stride == (1, 1)
         and conv.groups == 1
