@@ -34,9 +34,10 @@ def test_presets_scale_the_steps() -> None:
 
 
 def test_fewest_steps_are_those_of_the_shortest_preset() -> None:
-    assert fewest_steps(INFO, PLAIN, Kind.CHARACTER, 20) == 1200
+    assert fewest_steps(INFO, PLAIN, Kind.CHARACTER, 20, "lora") == 1200
+    assert fewest_steps(INFO, PLAIN, Kind.CHARACTER, 20, "oft") == 2400
     short = BaseProfile("Small", 128, 8, 2.0, defaults={"steps": 480})
-    assert fewest_steps(INFO, short, Kind.CHARACTER, 20) == 288
+    assert fewest_steps(INFO, short, Kind.CHARACTER, 20, "lora") == 288
 
 
 def test_few_steps_are_warned_of_by_the_recipe(base: Path, pictures: Path, tmp_path: Path) -> None:

@@ -129,3 +129,20 @@ def test_a_butterflys_small_turns_are_not_rounded_away() -> None:
         expected[:, columns] = expected[:, columns] @ rotation((own - own.T) / 2)
     change = np.abs(expected - x.double().numpy()).max()
     assert np.abs(seen[0].detach().numpy() - expected).max() < 1e-3 * change
+
+
+def test_no_two_matrices_are_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """peft makes one for each layer; all of them would fill the memory of any machine."""
+    held: list[int] = []
+    model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(3)))
+    made = nn.Module.register_buffer
+
+    def count(layer: nn.Module, *given: object, **how: object) -> None:
+        held.append(sum(b.numel() for name, b in model.named_buffers() if name.endswith("boft_P")))
+        made(layer, *given, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(nn.Module, "register_buffer", count)
+    config = AdapterConfig(type="boft", rank=None, alpha=None, block_size=BLOCK)
+    tuners.insert(model, config, ["0", "1", "2"])
+    assert held and not any(held)
+    model(torch.randn(2, WIDTH))

@@ -89,7 +89,8 @@ def load(setup: Setup, cache: TensorCache) -> Model:
     """Load what training needs and nothing else, and put the adapter in."""
     config, info = setup.config, setup.family.info
     parts = setup.load(("denoiser", "scheduler"), device="cpu" if config.shard_base else None)
-    if not info.frames:  # the layout is for pictures only
+    # The layout is for pictures only, and blocks of a convolution's weights would be copied.
+    if not info.frames and config.adapter.type != "boft":
         parts.denoiser.to(memory_format=torch.channels_last)
     if config.objective.zero_terminal_snr:
         parts.scheduler = zero_terminal_snr(parts.scheduler)

@@ -3,7 +3,7 @@
 oneDNN reorders a convolution's weights on every call, and once more for the gradient to its input.
 Where the picture is small and the weights are large, as in the deep half of a UNet, that costs
 more than the convolution. The weights of a LoRA's base never change, so both layouts are made once;
-the results are the same to the last bit. The price is memory: the weights are held twice.
+the results are the same to the last bit. The price is memory: both are held beside the weights.
 """
 
 from __future__ import annotations

@@ -139,11 +139,14 @@ def _in_steps(overrides: Mapping[str, Any], config: TrainConfig, images: int) ->
     return {**overrides, "schedule": {**schedule, "steps": max(1, math.ceil(seen / a_step))}}
 
 
-def fewest_steps(info: FamilyInfo, profile: BaseProfile, kind: Kind, images: int) -> int:
+def fewest_steps(
+    info: FamilyInfo, profile: BaseProfile, kind: Kind, images: int, adapter: str
+) -> int:
     """The steps of the shortest preset for so many pictures."""
     tree = merge(_of_kind(info.defaults, kind), _of_kind(profile.defaults, kind))
     presets: tuple[Preset, ...] = get_args(Preset)
-    return min(_steps(tree["schedule"], images, preset) for preset in presets)
+    longer = _of_type({}, {"adapter": {"type": adapter}}).get("steps", 1.0)
+    return min(_steps(tree["schedule"], images, preset, longer) for preset in presets)
 
 
 def _of_kind(defaults: Mapping[str, Any], kind: Kind) -> Tree:
@@ -159,7 +162,8 @@ def _of_adapter(defaults: Tree, overrides: Mapping[str, Any]) -> Tree:
     name, own = _type(defaults, overrides), _of_type(defaults, overrides)
     found: Tree = {"adapter": own.get("settings", {})}
     if name in ("oft", "boft"):
-        found["adapter"] = {**dict.fromkeys(("rank", "alpha")), "block_size": _BLOCK_SIZE}
+        turned = {**dict.fromkeys(("rank", "alpha")), "block_size": _BLOCK_SIZE}
+        found["adapter"] = {**turned, **found["adapter"]}
     if name == "oft" and _table(defaults, "adapter").get("targets") == "full":
         found["adapter"]["targets"] = "blocks"
     if "class_pictures" in own:

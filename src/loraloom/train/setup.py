@@ -263,7 +263,8 @@ def _warnings(config: TrainConfig, examples: tuple[Example, ...], changed: int) 
 def _short(
     config: TrainConfig, info: FamilyInfo, profile: BaseProfile, images: int
 ) -> Iterator[Warned]:
-    steps, fewest = config.schedule.steps, fewest_steps(info, profile, config.kind, images)
+    steps = config.schedule.steps
+    fewest = fewest_steps(info, profile, config.kind, images, config.adapter.type)
     if steps < fewest:
         yield Warned(
             f"schedule.steps = {steps} is short: for {profile.title} and {images} pictures even "

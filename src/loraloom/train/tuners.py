@@ -24,7 +24,7 @@ from loraloom.config import AdapterConfig
 from loraloom.errors import ConfigInvalid, NothingToTrain
 from loraloom.families.info import FamilyInfo
 from loraloom.train.quick import make_quick
-from loraloom.train.turning import turn_exactly
+from loraloom.train.turning import turn_exactly, without_matrices
 
 
 def insert(
@@ -49,7 +49,8 @@ def insert(
             how = _peft(config, pattern(endings))
             if isinstance(how, LoraConfig):
                 make_quick(how, layers.values())
-            inject_adapter_in_model(how, model, name)
+            with without_matrices():
+                inject_adapter_in_model(how, model, name)
             turn_exactly(model)
         except ValueError as error:
             raise NothingToTrain(

@@ -77,6 +77,24 @@ class BlockwiseConv2d(Conv2d):
         return _whole(self, adapter)
 
 
+@contextmanager
+def without_matrices() -> Iterator[None]:
+    """Within, peft's BOFT drops each layer's matrix as soon as it is made: as many numbers as its
+    inputs squared, of the identity, which together would be 26 GiB for all of SD 1.5's layers."""
+    kind: Any = BOFTLayer
+    reset = kind.reset_boft_parameters  # called right after
+
+    def drop_and_reset(layer: Any, *given: Any) -> None:
+        layer.boft_P = torch.empty(0)
+        reset(layer, *given)
+
+    kind.reset_boft_parameters = drop_and_reset
+    try:
+        yield
+    finally:
+        kind.reset_boft_parameters = reset
+
+
 def turn_exactly(model: nn.Module) -> None:
     """Let all turns in a model be such; other layers are left as they are."""
     ours: dict[type, type] = {
@@ -87,7 +105,7 @@ def turn_exactly(model: nn.Module) -> None:
     for module in model.modules():
         module.__class__ = ours.get(type(module), type(module))
         if isinstance(module, BOFTLayer):
-            module.boft_P = torch.empty(0)  # as many numbers as inputs squared, of the identity
+            module.boft_P = torch.empty(0)
 
 
 def _turns(layer: BOFTLayer) -> Iterator[tuple[Tensor, Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,22 +29,24 @@ def write_looks(place: Path, thumbs: Mapping[str, NDArray[np.uint8]]) -> None:
     write_atomic(place, buffer.getvalue(), durable=False)
 
 
-def most_alike(place: Path, sha256: str, count: int = MOST) -> dict[str, float] | None:
-    """SHA-256 -> cosine of what they look like, the most alike first.
+def most_alike(
+    place: Path, sha256: str, among: Collection[str], count: int = MOST
+) -> dict[str, float] | None:
+    """SHA-256 -> cosine of what they look like, the most alike first; of those in `among`.
 
     None where nothing is kept, or not of this picture.
     """
     try:
         with np.load(place, allow_pickle=False) as kept:
             shas, looks = kept["shas"], kept["looks"].astype(np.float32)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     (own,) = np.nonzero(shas == sha256)
     if not len(own):
         return None
-    alike = looks @ looks[own[0]]
-    best = [place for place in np.argsort(-alike, kind="stable") if place != own[0]][:count]
-    return {str(shas[place]): float(alike[place]) for place in best}
+    alike = np.minimum(looks @ looks[own[0]], 1)
+    best = [n for n in np.argsort(-alike, kind="stable") if n != own[0] and shas[n] in among]
+    return {str(shas[n]): float(alike[n]) for n in best[:count]}
 
 
 def _looks(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -192,11 +192,8 @@ def similar(stored: StoredDataset, kind: Kind, base: str, sha256: str) -> dict[s
     the working set. None where the last check for this kind and base has not seen it."""
     from loraloom.dataset.readiness.similar import most_alike
 
-    found = most_alike(_place(stored, kind, base).with_suffix(".npz"), sha256)
-    if found is None:
-        return None
     present = {picture.sha256 for picture in stored.working.pictures}
-    return {sha256: alike for sha256, alike in found.items() if sha256 in present}
+    return most_alike(_place(stored, kind, base).with_suffix(".npz"), sha256, present)
 
 
 def last_report(stored: StoredDataset, kind: Kind, base: str) -> Report | None:

@@ -168,5 +168,7 @@ def rotate(
     """Turn the picture; it becomes another file, and has another address."""
     with bench.decoders.lent() as pool:
         turned = rotation.rotate(stored, [sha256], quarters, pool.turn)[sha256]
-    tail = f"?{urlencode(parse_qsl(search))}" if search else ""
+    # What was found in the picture is known of the file that it was.
+    asked = [(name, value) for name, value in parse_qsl(search) if name != "finding"]
+    tail = f"?{urlencode(asked)}" if asked else ""
     return back(f"{url(stored.name)}/images/{turned.sha256}{tail}", _("The picture is rotated."))

@@ -68,8 +68,18 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey) return;
   if (event.key === "ArrowLeft") document.querySelector('[rel="prev"]')?.click();
   if (event.key === "ArrowRight") document.querySelector('[rel="next"]')?.click();
+  if (event.repeat) return;
   if (event.key === "[") document.querySelector('[name="quarters"][value="-1"]')?.click();
   if (event.key === "]") document.querySelector('[name="quarters"][value="1"]')?.click();
   if (event.key === "Escape") document.querySelector(".tabs a[aria-current]").click();
   if (event.key === "e") { event.preventDefault(); area.focus(); }
 });
+
+// A picture that is being rotated has another address afterwards: one turn at a time.
+let turning = false;
+addEventListener("submit", (event) => {
+  if (!event.target.action.endsWith("/rotation")) return;
+  if (turning) event.preventDefault();
+  turning = true;
+});
+addEventListener("pageshow", () => (turning = false));
